@@ -1,0 +1,215 @@
+// Package app is the application interface of a node, in five verbs: send,
+// receive with acknowledgement, watch events, ask for status, close. The
+// satellite and ground applications, the command line and the dashboard have no
+// other door, and it is the same in the process and over a socket.
+package app
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"perigee/bundle"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/store"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrUnreachable: no daemon answers.
+	ErrUnreachable = errors.New("daemon unreachable")
+	// ErrTryAgain: the node cannot take the bundle now, but may later, for
+	// example because its store is full.
+	ErrTryAgain = errors.New("try again later")
+	// ErrRejected: the node will never take the bundle as it is.
+	ErrRejected = errors.New("rejected by the node")
+	// ErrNotFound: the node knows no such bundle.
+	ErrNotFound = errors.New("not found")
+	// ErrClosed: the node or the client is shutting down.
+	ErrClosed = errors.New("closed")
+)
+
+// Outgoing asks for a bundle.
+type Outgoing struct {
+	To       bundle.EID
+	From     bundle.EID // null: the administrative endpoint of the node
+	ReportTo bundle.EID // null: no reports
+	Reports  bundle.Flags
+	Custody  bool
+	Lifetime dtntime.Duration // 0: 24 hours
+	Priority bundle.Priority
+
+	// Payload is read to its end. Length is its length in bytes, or negative
+	// when it is not known; a known length saves a copy.
+	Payload io.Reader
+	Length  int64
+}
+
+// Delivery is a bundle handed to an application. The application closes Payload
+// and then calls Ack once it has made the payload its own, or Release to have it
+// delivered again. What is neither is delivered again when the client goes away.
+type Delivery struct {
+	ID          bundle.ID
+	Source      bundle.EID
+	Destination bundle.EID
+	Received    dtntime.Time
+	Size        int64 // of the payload, in bytes
+	Payload     io.ReadCloser
+
+	Ack     func(ctx context.Context) error
+	Release func(ctx context.Context) error
+}
+
+// Client is the application interface. Its methods may be called concurrently.
+type Client interface {
+	// Send returns the ID of the new bundle once it is durable. It fails with
+	// ErrTryAgain or ErrRejected.
+	Send(ctx context.Context, out Outgoing) (bundle.ID, error)
+
+	// Receive waits for the next bundle for a local endpoint.
+	Receive(ctx context.Context, endpoint bundle.EID) (*Delivery, error)
+
+	// Watch calls see for every event from now on until ctx ends or see
+	// returns an error, which it then returns. A watcher that falls behind
+	// loses events and is told how many by an event of kind EventLost.
+	Watch(ctx context.Context, see func(Event) error) error
+
+	// Status is a snapshot of the node.
+	Status(ctx context.Context) (Status, error)
+
+	// Bundles lists up to limit stored bundles with handles above after.
+	Bundles(ctx context.Context, after store.Handle, limit int) ([]store.Record, error)
+
+	// Bundle tells what the node knows of a bundle: its record or what is left
+	// of it, and its recent events. ErrNotFound when it knows nothing.
+	Bundle(ctx context.Context, id bundle.ID) (Trace, error)
+
+	// Export opens the stored bytes of a bundle.
+	Export(ctx context.Context, id bundle.ID) (io.ReadCloser, error)
+
+	// Remove deletes a stored bundle, giving up its custody.
+	Remove(ctx context.Context, id bundle.ID) error
+
+	// Verify checks the node's store.
+	Verify(ctx context.Context) (store.Report, error)
+
+	// Close releases what the client holds.
+	Close() error
+}
+
+// Trace is what a node knows of one bundle.
+type Trace struct {
+	Record *store.Record `json:"record,omitempty"`
+	Gone   *store.Gone   `json:"gone,omitempty"`
+	Events []Event       `json:"events"`
+}
+
+// EventKind names what happened.
+type EventKind string
+
+// Kinds of events.
+const (
+	EventReceived        EventKind = "received"         // a bundle was accepted and is durable
+	EventDuplicate       EventKind = "duplicate"        // a bundle came again and was discarded
+	EventRefused         EventKind = "refused"          // a bundle was not taken
+	EventSent            EventKind = "sent"             // a neighbour acknowledged the whole bundle
+	EventSendFailed      EventKind = "send-failed"      // a transmission did not complete
+	EventDelivered       EventKind = "delivered"        // an application acknowledged it
+	EventCustodyAccepted EventKind = "custody-accepted" // this node became custodian
+	EventCustodyReleased EventKind = "custody-released" // the next custodian accepted
+	EventCustodyRefused  EventKind = "custody-refused"  // the next custodian refused
+	EventRetransmit      EventKind = "retransmit"       // no signal came in time
+	EventDeleted         EventKind = "deleted"          // expired, removed or unprocessable
+	EventLinkUp          EventKind = "link-up"
+	EventLinkDown        EventKind = "link-down"
+	EventContactStart    EventKind = "contact-start"
+	EventContactEnd      EventKind = "contact-end"
+	EventLost            EventKind = "lost" // the watcher missed Count events
+)
+
+// Event is one thing that happened on a node.
+type Event struct {
+	At     dtntime.Time `json:"at"`
+	Kind   EventKind    `json:"kind"`
+	Bundle *bundle.ID   `json:"bundle,omitempty"`
+	Peer   *bundle.EID  `json:"peer,omitempty"`
+	Size   int64        `json:"size,omitempty"`
+	Count  int64        `json:"count,omitempty"`
+	Detail string       `json:"detail,omitempty"`
+}
+
+// Status is a snapshot of a node.
+type Status struct {
+	Node     bundle.EID   `json:"node"`
+	Version  string       `json:"version"`
+	Started  dtntime.Time `json:"started"`
+	Now      dtntime.Time `json:"now"`
+	Links    []Link       `json:"links"`
+	Contacts []Contact    `json:"contacts"` // present and coming, soonest first
+	Store    store.Stats  `json:"store"`
+	Custody  Custody      `json:"custody"`
+	Counters Counters     `json:"counters"`
+}
+
+// Link is the state of one link: what the plan says and what is there.
+type Link struct {
+	Peer      bundle.EID   `json:"peer"`
+	Layer     string       `json:"layer"`
+	Address   string       `json:"address,omitempty"`
+	Scheduled string       `json:"scheduled"` // "always", "contact", "waiting"
+	Physical  string       `json:"physical"`  // "up", "connecting", "down"
+	Since     dtntime.Time `json:"since"`
+	LastError string       `json:"last_error,omitempty"`
+
+	BundlesSent     uint64 `json:"bundles_sent"`
+	BundlesReceived uint64 `json:"bundles_received"`
+	BytesSent       uint64 `json:"bytes_sent"`
+	BytesReceived   uint64 `json:"bytes_received"`
+	Queued          int64  `json:"queued_bundles"`
+	QueuedBytes     int64  `json:"queued_bytes"`
+}
+
+// Contact is one window of the contact plan that concerns the node.
+type Contact struct {
+	From    bundle.EID   `json:"from"`
+	To      bundle.EID   `json:"to"`
+	Start   dtntime.Time `json:"start"`
+	End     dtntime.Time `json:"end"`
+	RateBPS uint64       `json:"rate_bps"`
+	Open    bool         `json:"open"`
+}
+
+// Custody counts the node's custody. Outstanding lists what it waits for, up to
+// a limit.
+type Custody struct {
+	Held        int64         `json:"held"`      // bundles in custody here
+	InFlight    int64         `json:"in_flight"` // of these, sent and not yet signalled
+	Outstanding []Outstanding `json:"outstanding"`
+}
+
+// Outstanding is one custody that the node waits to be relieved of.
+type Outstanding struct {
+	Bundle   bundle.ID    `json:"bundle"`
+	Next     bundle.EID   `json:"next"`
+	SeqID    uint64       `json:"seq_id"`
+	SeqNum   uint64       `json:"seq_num"`
+	Attempts uint32       `json:"attempts"`
+	Deadline dtntime.Time `json:"deadline"`
+	State    string       `json:"state"` // "held", "in-flight"
+}
+
+// Counters count what happened since the daemon started.
+type Counters struct {
+	BundlesCreated   uint64 `json:"bundles_created"`
+	BundlesReceived  uint64 `json:"bundles_received"`
+	BundlesSent      uint64 `json:"bundles_sent"`
+	BundlesDelivered uint64 `json:"bundles_delivered"`
+	BundlesDeleted   uint64 `json:"bundles_deleted"`
+	Duplicates       uint64 `json:"duplicates"`
+	CustodyAccepted  uint64 `json:"custody_accepted"`
+	CustodyReleased  uint64 `json:"custody_released"`
+	CustodyRefused   uint64 `json:"custody_refused"`
+	Retransmissions  uint64 `json:"retransmissions"`
+	SignalsSent      uint64 `json:"signals_sent"`
+	SignalsReceived  uint64 `json:"signals_received"`
+}
