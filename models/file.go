@@ -1,7 +1,6 @@
 package models
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,9 +39,9 @@ type fileHeader struct {
 	Version  uint64 `cbor:"1,keyasint"`
 	Graph    Graph  `cbor:"2,keyasint"`
 	Params   uint64 `cbor:"3,keyasint"`
-	Hash     []byte `cbor:"4,keyasint"`
-	Backbone []byte `cbor:"5,keyasint"`
-	Head     []byte `cbor:"6,keyasint"`
+	Hash     Hash   `cbor:"4,keyasint"`
+	Backbone Hash   `cbor:"5,keyasint"`
+	Head     Hash   `cbor:"6,keyasint"`
 }
 
 // Write writes n as a model file.
@@ -53,7 +52,7 @@ func Write(w io.Writer, n *Network) error {
 	}
 	header, err := enc.Marshal(fileHeader{
 		Version: fileVersion, Graph: n.graph, Params: uint64(n.plan.params),
-		Hash: n.hash[:], Backbone: n.backboneHash[:], Head: n.headHash[:],
+		Hash: n.hash, Backbone: n.backboneHash, Head: n.headHash,
 	})
 	if err != nil {
 		return fmt.Errorf("encode model header: %w", err)
@@ -135,12 +134,11 @@ func Read(r io.Reader) (*Network, error) {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	for _, part := range []struct {
-		name string
-		want []byte
-		got  Hash
+		name      string
+		want, got Hash
 	}{{"backbone", header.Backbone, n.backboneHash}, {"head", header.Head, n.headHash}, {"network", header.Hash, n.hash}} {
-		if !bytes.Equal(part.want, part.got[:]) {
-			return nil, fmt.Errorf("%w: hash of the %s is %v, the header says %x: copy the file again", ErrCorrupt, part.name, part.got, part.want)
+		if part.want != part.got {
+			return nil, fmt.Errorf("%w: hash of the %s is %v, the header says %v: copy the file again", ErrCorrupt, part.name, part.got, part.want)
 		}
 	}
 	return n, nil

@@ -56,6 +56,21 @@ func (h *Hash) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// hashHead is the head of a CBOR byte string of 32 bytes (RFC 8949 section 3).
+const hashHead = "\x58\x20"
+
+// MarshalCBOR returns h as a CBOR byte string of 32 bytes.
+func (h Hash) MarshalCBOR() ([]byte, error) { return append([]byte(hashHead), h[:]...), nil }
+
+// UnmarshalCBOR accepts a CBOR byte string of exactly 32 bytes.
+func (h *Hash) UnmarshalCBOR(data []byte) error {
+	if len(data) != len(hashHead)+len(h) || string(data[:len(hashHead)]) != hashHead {
+		return fmt.Errorf("decode hash: want a byte string of %d bytes", len(h))
+	}
+	copy(h[:], data[len(hashHead):])
+	return nil
+}
+
 // floatChunk is how many parameters are turned into bytes at a time.
 const floatChunk = 8192
 
