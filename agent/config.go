@@ -1,0 +1,232 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"perigee/bundle"
+	"perigee/bundle/dtntime"
+	"perigee/models"
+	"perigee/models/mining"
+)
+
+// Limits on what a Config may ask for.
+const (
+	MaxBatchBytes   = 8 << 20  // of the pictures of one batch
+	MaxBatchSamples = 256      // samples of one batch
+	MaxPictureBytes = 16 << 20 // of one picture file
+)
+
+// ErrConfig is wrapped by every error about a Config.
+var ErrConfig = errors.New("unusable satellite configuration")
+
+// Duration is a length of time that configuration files write as "2s" or "24h".
+type Duration time.Duration
+
+// UnmarshalText reads what time.ParseDuration does.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration; write it like 2s, 5m or 24h", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalText writes d as time.Duration prints it.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+func (d Duration) dtn() dtntime.Duration { return dtntime.Of(time.Duration(d)) }
+
+// Config describes the satellite application. DefaultConfig fills in what is
+// not marked as required.
+type Config struct {
+	DataDir string     `toml:"data_dir"` // required; everything the agent keeps
+	Ground  bundle.EID `toml:"ground"`   // required; any endpoint of the ground's node
+
+	// Model is the network that a new data folder starts from: a model file
+	// (models.ReadFile), or Darknet weights when ModelConfig names their
+	// configuration. Required until the data folder holds a network.
+	Model       string `toml:"model"`
+	ModelConfig string `toml:"model_config"`
+	ModelHead   int    `toml:"model_head"` // first layer that is retrained, for Darknet; 13
+
+	Source    SourceConfig    `toml:"source"`
+	Detect    DetectConfig    `toml:"detect"`
+	Mining    mining.Config   `toml:"mining"`
+	Batch     BatchConfig     `toml:"batch"`
+	Telemetry TelemetryConfig `toml:"telemetry"`
+	Updates   UpdateConfig    `toml:"updates"`
+	Craft     Spacecraft      `toml:"spacecraft"`
+	Retry     RetryConfig     `toml:"retry"`
+}
+
+// SourceConfig says where pictures come from: a folder or a list, not both.
+type SourceConfig struct {
+	// Folder is searched for .jpg and .jpeg files, taken in order of their
+	// names. Files that appear later must sort behind those that were there,
+	// as a camera numbers them, and must appear under their name when whole.
+	Folder string `toml:"folder"`
+	// List is a file of JSON objects, one a line, whose "image" names a picture
+	// in the list's folder. "taken" (RFC 3339) and "pause" ("2s", waited before
+	// the picture in place of Interval) may be given. Lines may be appended.
+	List string `toml:"list"`
+	// Interval is the time from one picture to the next; 1s.
+	Interval Duration `toml:"interval"`
+	// MaxPictureBytes bounds one picture file; 1 MiB. Larger ones are counted
+	// and left out.
+	MaxPictureBytes int64 `toml:"max_picture_bytes"`
+}
+
+// DetectConfig steers the network on board.
+type DetectConfig struct {
+	Threshold float32 `toml:"threshold"` // lowest score that counts; 0.25
+	NMS       float32 `toml:"nms"`       // overlap above which the lesser box goes; 0.4
+	Threads   int     `toml:"threads"`   // cores; 1
+}
+
+// BatchConfig bounds the batches of hard samples. A batch must fit easily in one
+// pass, because it travels whole.
+type BatchConfig struct {
+	Samples int   `toml:"samples"` // closed at so many; 32
+	Bytes   int64 `toml:"bytes"`   // closed before its pictures exceed this; 1 MiB
+	// MaxWait closes a batch when its first sample is that old; 1m.
+	MaxWait  Duration        `toml:"max_wait"`
+	Lifetime Duration        `toml:"lifetime"` // of the bundle; 7 days
+	Priority bundle.Priority `toml:"priority"` // bulk
+	// OutboxBytes bounds the closed batches that the node has not taken. When
+	// they reach it, no further picture is processed until it takes one; 64 MiB.
+	OutboxBytes int64 `toml:"outbox_bytes"`
+}
+
+// TelemetryConfig steers telemetry, of which the latest matters: it travels
+// without custody and expires.
+type TelemetryConfig struct {
+	Interval Duration `toml:"interval"` // 30s
+	Lifetime Duration `toml:"lifetime"` // of the bundle; 1h
+}
+
+// UpdateConfig steers changes of model.
+type UpdateConfig struct {
+	// Golden is the folder of the self-test: pictures with their labels beside
+	// them in YOLO's text format. Default: DataDir/golden.
+	Golden string `toml:"golden"`
+	// MinF1 is the lowest F1 on the golden pictures, at the best threshold,
+	// with which a network may fly; 0.3.
+	MinF1 float32 `toml:"min_f1"`
+	// MaxBytes bounds the parts of one update; 48 MiB. MaxOpen bounds the
+	// updates that are collected at once; 4.
+	MaxBytes int64 `toml:"max_bytes"`
+	MaxOpen  int   `toml:"max_open"`
+	// ReceiptLifetime is how long a receipt may be on its way; 7 days.
+	ReceiptLifetime Duration `toml:"receipt_lifetime"`
+}
+
+// RetryConfig says how to wait for a node that cannot take a bundle now: First,
+// then twice as long each time, up to Most, with a random share of half taken off.
+type RetryConfig struct {
+	First Duration `toml:"first"` // 200ms
+	Most  Duration `toml:"most"`  // 30s
+}
+
+// DefaultConfig returns a Config with every default filled in.
+func DefaultConfig() Config {
+	const week = Duration(7 * 24 * time.Hour)
+	return Config{
+		ModelHead: 13,
+		Source:    SourceConfig{Interval: Duration(time.Second), MaxPictureBytes: 1 << 20},
+		Detect:    DetectConfig{Threshold: 0.25, NMS: 0.4, Threads: 1},
+		Mining:    mining.Config{Name: mining.IBT},
+		Batch: BatchConfig{
+			Samples: 32, Bytes: 1 << 20, MaxWait: Duration(time.Minute), Lifetime: week,
+			Priority: bundle.PriorityBulk, OutboxBytes: 64 << 20,
+		},
+		Telemetry: TelemetryConfig{Interval: Duration(30 * time.Second), Lifetime: Duration(time.Hour)},
+		Updates:   UpdateConfig{MinF1: 0.3, MaxBytes: 48 << 20, MaxOpen: 4, ReceiptLifetime: week},
+		Craft:     DefaultSpacecraft(),
+		Retry:     RetryConfig{First: Duration(200 * time.Millisecond), Most: Duration(30 * time.Second)},
+	}
+}
+
+// Validate reports the first thing in c that cannot work. Errors wrap ErrConfig
+// and name the key.
+func (c *Config) Validate() error {
+	if err := c.validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.DataDir == "":
+		return errors.New("data_dir is empty: name a folder")
+	case c.Ground.IsNull():
+		return errors.New("ground is empty: name the ground's node, such as ipn:1.0")
+	case (c.Source.Folder == "") == (c.Source.List == ""):
+		return errors.New("source: set either folder or list")
+	case c.Source.MaxPictureBytes < 1 || c.Source.MaxPictureBytes > MaxPictureBytes:
+		return fmt.Errorf("source.max_picture_bytes is %d, want 1 to %d", c.Source.MaxPictureBytes, MaxPictureBytes)
+	case c.Detect.Threads < 1 || c.Detect.Threads > models.MaxThreads:
+		return fmt.Errorf("detect.threads is %d, want 1 to %d", c.Detect.Threads, models.MaxThreads)
+	}
+	for _, s := range []struct {
+		key   string
+		value float32
+	}{{"detect.threshold", c.Detect.Threshold}, {"detect.nms", c.Detect.NMS}, {"updates.min_f1", c.Updates.MinF1}} {
+		if !(s.value >= 0 && s.value <= 1) {
+			return fmt.Errorf("%s is %v, want 0 to 1", s.key, s.value)
+		}
+	}
+	if err := c.Mining.Validate(); err != nil {
+		return fmt.Errorf("mining: %w", err)
+	}
+	if err := c.validateAmounts(); err != nil {
+		return err
+	}
+	if err := c.validateTimes(); err != nil {
+		return err
+	}
+	return c.Craft.validate()
+}
+
+func (c *Config) validateAmounts() error {
+	switch b := c.Batch; {
+	case b.Samples < 1 || b.Samples > MaxBatchSamples:
+		return fmt.Errorf("batch.samples is %d, want 1 to %d", b.Samples, MaxBatchSamples)
+	case b.Bytes < 1 || b.Bytes > MaxBatchBytes:
+		return fmt.Errorf("batch.bytes is %d, want 1 to %d", b.Bytes, MaxBatchBytes)
+	case c.Source.MaxPictureBytes > b.Bytes:
+		return fmt.Errorf("source.max_picture_bytes is %d, but a batch holds only batch.bytes = %d", c.Source.MaxPictureBytes, b.Bytes)
+	case b.OutboxBytes < 2*b.Bytes:
+		return fmt.Errorf("batch.outbox_bytes is %d, want at least twice batch.bytes", b.OutboxBytes)
+	case b.Priority > bundle.PriorityExpedited:
+		return fmt.Errorf("batch.priority %v is unknown", b.Priority)
+	case c.Updates.MaxBytes < 1 || c.Updates.MaxBytes > 256<<20:
+		return fmt.Errorf("updates.max_bytes is %d, want 1 to %d", c.Updates.MaxBytes, 256<<20)
+	case c.Updates.MaxOpen < 1 || c.Updates.MaxOpen > 64:
+		return fmt.Errorf("updates.max_open is %d, want 1 to 64", c.Updates.MaxOpen)
+	}
+	return nil
+}
+
+func (c *Config) validateTimes() error {
+	for _, d := range []struct {
+		key   string
+		value Duration
+	}{
+		{"source.interval", c.Source.Interval}, {"batch.max_wait", c.Batch.MaxWait},
+		{"batch.lifetime", c.Batch.Lifetime}, {"telemetry.interval", c.Telemetry.Interval},
+		{"telemetry.lifetime", c.Telemetry.Lifetime}, {"updates.receipt_lifetime", c.Updates.ReceiptLifetime},
+		{"retry.first", c.Retry.First}, {"retry.most", c.Retry.Most},
+	} {
+		if d.value < Duration(time.Millisecond) {
+			return fmt.Errorf("%s is %v, want at least 1ms", d.key, time.Duration(d.value))
+		}
+	}
+	if c.Retry.Most < c.Retry.First {
+		return errors.New("retry.most is below retry.first")
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+package ground
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"perigee/bundle"
+	"perigee/bundle/dtntime"
+	"perigee/models"
+)
+
+// ErrConfig is wrapped by every error about a Config.
+var ErrConfig = errors.New("unusable ground configuration")
+
+// Duration is a length of time that configuration files write as "2s" or "24h".
+type Duration time.Duration
+
+// UnmarshalText reads what time.ParseDuration does.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration; write it like 2s, 5m or 24h", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalText writes d as time.Duration prints it.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+func (d Duration) dtn() dtntime.Duration { return dtntime.Of(time.Duration(d)) }
+
+// Config describes the ground application. DefaultConfig fills in what is not
+// marked as required.
+type Config struct {
+	DataDir string `toml:"data_dir"` // required; everything the ground keeps
+	// Satellites are the nodes that are served: any endpoint of each. Required.
+	Satellites []bundle.EID `toml:"satellites"`
+
+	// Model is the network that the satellites were launched with: a model
+	// file, or Darknet weights when ModelConfig names their configuration.
+	// Required until the data folder holds a network.
+	Model       string `toml:"model"`
+	ModelConfig string `toml:"model_config"`
+	ModelHead   int    `toml:"model_head"` // first layer that is retrained, for Darknet; 13
+
+	// Labels is the folder of the default Labeller: for a sample of the picture
+	// NAME.jpg the file NAME.txt in YOLO's text format. Required unless a
+	// Labeller is passed to New.
+	Labels string `toml:"labels"`
+	// LabelEvery is how often labels are looked for; 2s.
+	LabelEvery Duration `toml:"label_every"`
+
+	Samples SampleConfig  `toml:"samples"`
+	Trigger TriggerConfig `toml:"trigger"`
+	Deploy  DeployConfig  `toml:"deploy"`
+	Train   TrainConfig   `toml:"train"`
+	Delta   DeltaConfig   `toml:"delta"`
+	Send    SendConfig    `toml:"send"`
+}
+
+// SampleConfig bounds the samples that are kept.
+type SampleConfig struct {
+	// Max is how many samples are kept; 4000. The oldest go first, but for
+	// those that the running round uses.
+	Max int `toml:"max"`
+	// HeldOut is the share of samples that judge a network and are never
+	// trained on; 0.2. Which these are follows from the hash of the picture.
+	HeldOut float64 `toml:"held_out"`
+}
+
+// TriggerConfig says when a round of training begins, in Sedna's words.
+type TriggerConfig struct {
+	NumOfSamples int `toml:"num_of_samples"` // labelled samples since the last round; 40
+}
+
+// DeployConfig says when a trained network may fly, in Sedna's words: Metric,
+// new minus old on the held-out samples, must exceed Threshold.
+type DeployConfig struct {
+	Metric    string  `toml:"metric"`    // f1_delta
+	Threshold float64 `toml:"threshold"` // 0.1
+}
+
+// MetricF1Delta is the metric of DeployConfig.
+const MetricF1Delta = "f1_delta"
+
+// TrainConfig steers training.
+type TrainConfig struct {
+	Epochs       int     `toml:"epochs"`        // 7
+	LearningRate float64 `toml:"learning_rate"` // 0 takes the trainer's own
+	Batch        int     `toml:"batch"`         // samples of a step; 8
+	Rank         int     `toml:"rank"`          // of the difference; 0 trains the whole head; 2
+	Seed         uint64  `toml:"seed"`          // 1
+	Threads      int     `toml:"threads"`       // cores; 2
+	MaxSamples   int     `toml:"max_samples"`   // the newest so many are trained on; 400
+}
+
+// DeltaConfig steers how a change of network is packed.
+type DeltaConfig struct {
+	Bits int `toml:"bits"` // of a quantised weight; 8
+}
+
+// SendConfig steers how an update travels.
+type SendConfig struct {
+	// PartBytes is the payload of one part; 16 KiB, so that it fits easily in a
+	// pass at 0.1 Mbit/s.
+	PartBytes int             `toml:"part_bytes"`
+	Lifetime  Duration        `toml:"lifetime"` // of the bundles; 7 days
+	Priority  bundle.Priority `toml:"priority"` // normal
+	// ReceiptTimeout is how long receipts are waited for before the round ends
+	// without them; 7 days.
+	ReceiptTimeout Duration `toml:"receipt_timeout"`
+	// Retry is the wait while the node's store is full; 2s.
+	Retry Duration `toml:"retry"`
+}
+
+// DefaultConfig returns a Config with every default filled in.
+func DefaultConfig() Config {
+	const week = Duration(7 * 24 * time.Hour)
+	return Config{
+		ModelHead:  13,
+		LabelEvery: Duration(2 * time.Second),
+		Samples:    SampleConfig{Max: 4000, HeldOut: 0.2},
+		Trigger:    TriggerConfig{NumOfSamples: 40},
+		Deploy:     DeployConfig{Metric: MetricF1Delta, Threshold: 0.1},
+		Train:      TrainConfig{Epochs: 7, Batch: 8, Rank: 2, Seed: 1, Threads: 2, MaxSamples: 400},
+		Delta:      DeltaConfig{Bits: 8},
+		Send: SendConfig{
+			PartBytes: 16 << 10, Lifetime: week, Priority: bundle.PriorityNormal,
+			ReceiptTimeout: week, Retry: Duration(2 * time.Second),
+		},
+	}
+}
+
+// Validate reports the first thing in c that cannot work. Errors wrap ErrConfig
+// and name the key.
+func (c *Config) Validate() error {
+	if err := c.validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.DataDir == "":
+		return errors.New("data_dir is empty: name a folder")
+	case len(c.Satellites) == 0 || len(c.Satellites) > 1000:
+		return fmt.Errorf("%d satellites, want 1 to 1000", len(c.Satellites))
+	case !(c.Samples.HeldOut > 0 && c.Samples.HeldOut < 1):
+		return fmt.Errorf("samples.held_out is %v, want above 0 and below 1", c.Samples.HeldOut)
+	case c.Samples.Max < c.Train.MaxSamples:
+		return fmt.Errorf("samples.max is %d, below train.max_samples = %d", c.Samples.Max, c.Train.MaxSamples)
+	case c.Samples.Max > 1_000_000:
+		return fmt.Errorf("samples.max is %d, want at most 1000000", c.Samples.Max)
+	case c.Trigger.NumOfSamples < 2 || c.Trigger.NumOfSamples > c.Train.MaxSamples:
+		return fmt.Errorf("trigger.num_of_samples is %d, want 2 to train.max_samples = %d", c.Trigger.NumOfSamples, c.Train.MaxSamples)
+	case c.Deploy.Metric != MetricF1Delta:
+		return fmt.Errorf("deploy.metric %q is unknown; use %q", c.Deploy.Metric, MetricF1Delta)
+	case !(c.Deploy.Threshold >= -1 && c.Deploy.Threshold <= 1):
+		return fmt.Errorf("deploy.threshold is %v, want -1 to 1", c.Deploy.Threshold)
+	case c.Train.Epochs < 1 || c.Train.Batch < 1 || c.Train.Rank < 0 || !(c.Train.LearningRate >= 0):
+		return errors.New("train: epochs and batch begin at 1, rank and learning_rate at 0")
+	case c.Train.Threads < 1 || c.Train.Threads > models.MaxThreads:
+		return fmt.Errorf("train.threads is %d, want 1 to %d", c.Train.Threads, models.MaxThreads)
+	case c.Send.PartBytes < 256 || c.Send.PartBytes > 1<<20:
+		return fmt.Errorf("send.part_bytes is %d, want 256 to %d", c.Send.PartBytes, 1<<20)
+	case c.Send.Priority > bundle.PriorityExpedited:
+		return fmt.Errorf("send.priority %v is unknown", c.Send.Priority)
+	}
+	seen := map[bundle.EID]bool{}
+	for _, s := range c.Satellites {
+		if s.IsNull() || seen[s.Node()] {
+			return fmt.Errorf("satellites: %v is null or there twice", s)
+		}
+		seen[s.Node()] = true
+	}
+	for _, d := range []struct {
+		key   string
+		value Duration
+	}{
+		{"label_every", c.LabelEvery}, {"send.lifetime", c.Send.Lifetime},
+		{"send.receipt_timeout", c.Send.ReceiptTimeout}, {"send.retry", c.Send.Retry},
+	} {
+		if d.value < Duration(time.Millisecond) {
+			return fmt.Errorf("%s is %v, want at least 1ms", d.key, time.Duration(d.value))
+		}
+	}
+	return nil
+}

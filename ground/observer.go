@@ -1,0 +1,90 @@
+package ground
+
+import (
+	"context"
+	"errors"
+
+	"perigee/bundle"
+	"perigee/bundle/dtntime"
+	"perigee/models"
+)
+
+// ErrNoLabel: nobody has labelled the sample yet.
+var ErrNoLabel = errors.New("sample has no label yet")
+
+// A Labeller says what is in a picture.
+type Labeller interface {
+	// Label returns the objects in the picture of a sample, which may be none,
+	// or an error that wraps ErrNoLabel when this is not known yet.
+	Label(ctx context.Context, s Sample) ([]models.Truth, error)
+}
+
+// Sample is a hard sample as it is kept.
+type Sample struct {
+	ID        models.Hash        `json:"id"`   // SHA-256 of the picture
+	Name      string             `json:"name"` // that the satellite gave the picture
+	Satellite bundle.EID         `json:"satellite"`
+	Taken     dtntime.Time       `json:"taken"`
+	Received  dtntime.Time       `json:"received"`
+	Model     models.Hash        `json:"model"` // that was unsure
+	Bytes     int64              `json:"bytes"` // of the picture
+	Found     []models.Detection `json:"found"`
+}
+
+// Stage is where the loop stands.
+type Stage string
+
+// The stages of a round, in order.
+const (
+	StageCollect  Stage = "collect"  // waiting for labelled samples
+	StageFeatures Stage = "features" // running the backbone
+	StageTrain    Stage = "train"
+	StageBuild    Stage = "build"    // packing the change of model
+	StageEvaluate Stage = "evaluate" // old and new on the held-out samples
+	StageGate     Stage = "gate"     // deciding
+	StageSend     Stage = "send"     // handing the parts to the node
+	StageWait     Stage = "wait"     // for receipts
+)
+
+// Progress is how far the ground is. It is what status.json holds.
+type Progress struct {
+	At       dtntime.Time `json:"at"`
+	Version  uint64       `json:"version"` // that the running round makes
+	Stage    Stage        `json:"stage"`
+	Received int          `json:"samples_received"`
+	// Duplicates is how often a sample came that was there.
+	Duplicates int         `json:"samples_duplicate"`
+	Labelled   int         `json:"samples_labelled"`
+	Fresh      int         `json:"samples_fresh"` // labelled since the last round
+	Done       int         `json:"done"`          // steps of the stage: samples, epochs, parts or receipts
+	Of         int         `json:"of"`
+	Loss       float64     `json:"loss,omitempty"` // of the last epoch
+	Active     models.Hash `json:"active_model"`   // what the satellites are believed to fly
+	Announced  models.Hash `json:"announced_model"`
+	DeltaBytes int64       `json:"delta_bytes,omitempty"`
+
+	Satellites []Satellite `json:"satellites"`
+	Rounds     []Round     `json:"rounds"` // that ended, the newest last
+}
+
+// An Observer is told of progress. It is called from one goroutine at a time and
+// must not block.
+type Observer interface{ Progress(Progress) }
+
+// Satellite is what the ground knows of one satellite.
+type Satellite struct {
+	Node    bundle.EID   `json:"node"`
+	Active  models.Hash  `json:"active"` // by its last receipt or telemetry
+	Version uint64       `json:"version"`
+	Heard   dtntime.Time `json:"heard"` // last telemetry or receipt
+}
+
+// Round is the end of one round.
+type Round struct {
+	Version  uint64       `json:"version"`
+	Outcome  string       `json:"outcome"` // "deployed", "refused by gate", "not deployed"
+	Model    models.Hash  `json:"model"`
+	F1Old    float32      `json:"f1_old"`
+	F1New    float32      `json:"f1_new"`
+	Finished dtntime.Time `json:"finished"`
+}
