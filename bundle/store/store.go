@@ -18,6 +18,8 @@ import (
 var (
 	// ErrNotFound: the store holds no such bundle.
 	ErrNotFound = errors.New("bundle not in store")
+	// ErrExists: the store already holds the bundle, under another handle.
+	ErrExists = errors.New("bundle is already in store")
 	// ErrQuota: the store's quota is used up; nothing was written.
 	ErrQuota = errors.New("store quota is used up")
 	// ErrFull: the disk is full; nothing was written.
@@ -207,7 +209,9 @@ type Store interface {
 	// Commit applies ops in order, all or none, and returns once they are
 	// durable. Concurrent commits share one sync. Ops whose Put found no space
 	// fail with ErrQuota or ErrFull and change nothing. Deletes never need
-	// space.
+	// space. A Put of an ID that is live fails with ErrExists, one of an ID that
+	// is Gone takes its place; Update and Delete of an unknown handle fail with
+	// ErrNotFound. When ctx ends first, nothing is changed.
 	Commit(ctx context.Context, ops []Op) error
 
 	// Open returns the bytes of a bundle, or ErrNotFound.
