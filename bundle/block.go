@@ -1,5 +1,11 @@
 package bundle
 
+import (
+	"fmt"
+
+	"perigee/bundle/internal/cbor"
+)
+
 // BlockType is the type code of a canonical block (RFC 9171 section 9.1).
 type BlockType uint64
 
@@ -37,10 +43,146 @@ type Block struct {
 	Data   []byte
 }
 
-// PayloadHeader describes the payload block without its data, which stays a
-// stream or a range of a file.
-type PayloadHeader struct {
+// String names the type.
+func (t BlockType) String() string {
+	switch t {
+	case TypePayload:
+		return "payload"
+	case TypePreviousNode:
+		return "previous-node"
+	case TypeBundleAge:
+		return "bundle-age"
+	case TypeHopCount:
+		return "hop-count"
+	case TypeBIB:
+		return "block-integrity"
+	case TypeBCB:
+		return "block-confidentiality"
+	case TypeCustody:
+		return "custody-transfer"
+	case TypePriority:
+		return "priority"
+	}
+	return fmt.Sprintf("type(%d)", uint64(t))
+}
+
+// Known tells whether nodes of this kind process blocks of type t. What becomes
+// of others is in their flags.
+func (t BlockType) Known() bool {
+	switch t {
+	case TypePayload, TypePreviousNode, TypeBundleAge, TypeHopCount, TypeBIB, TypeBCB, TypeCustody, TypePriority:
+		return true
+	}
+	return false
+}
+
+// blockHead is what canonical blocks have in front of their data.
+type blockHead struct {
+	Type   BlockType
+	Number uint64
 	Flags  BlockFlags
 	CRC    CRCType
-	Length uint64 // of the data, in bytes
+}
+
+// parseBlockHead reads the head of a canonical block up to its data, and checks
+// it against the primary block.
+func parseBlockHead(d *cbor.Decoder, p *Primary) (fields, blockHead) {
+	f := openFields(d, "4.3.2")
+	var h blockHead
+	at := d.Offset()
+	h.Type = BlockType(f.uint())
+	if h.Type == 0 {
+		f.fail(at, "9.1", "block type 0 is reserved")
+	}
+	at = d.Offset()
+	h.Number = f.uint()
+	switch {
+	case h.Number == 0:
+		f.fail(at, "4.1", "block number 0 belongs to the primary block")
+	case (h.Number == payloadNumber) != (h.Type == TypePayload):
+		f.fail(at, "4.1", "%s block has number %d; the payload block alone has number 1", h.Type, h.Number)
+	}
+	at = d.Offset()
+	h.Flags = BlockFlags(f.uint())
+	if h.Flags&BlockReport != 0 && (p.Flags&FlagAdminRecord != 0 || p.anonymous()) {
+		f.fail(at, "4.2.4", "block of an administrative record or of an anonymous source asks for a status report")
+	}
+	at = d.Offset()
+	h.CRC = f.crcType()
+	want := uint64(1)
+	if h.CRC != CRCNone {
+		want = 2
+	}
+	if !f.items.Open() && f.items.Left() != want {
+		f.fail(at, "4.3.2", "block with CRC type %d has %d items behind it instead of %d", h.CRC, f.items.Left(), want)
+	}
+	return f, h
+}
+
+// parseExtension reads the rest of an extension block. The result aliases the
+// input.
+func parseExtension(f *fields, h blockHead) (Block, error) {
+	blk := Block{Type: h.Type, Number: h.Number, Flags: h.Flags, CRC: h.CRC}
+	if f.next() {
+		data, err := f.d.Bytes()
+		if err != nil {
+			f.err = asParseError(err, 0, "4.2.8")
+		}
+		blk.Data = data
+	}
+	f.crc(h.CRC)
+	return blk, f.result()
+}
+
+// append appends the block.
+func (blk *Block) append(dst []byte) []byte {
+	start := len(dst)
+	dst = appendBlockHead(dst, blockHead{blk.Type, blk.Number, blk.Flags, blk.CRC}, false)
+	dst = cbor.AppendBytes(dst, blk.Data)
+	return appendCRC(dst, start, blk.CRC)
+}
+
+// appendBlockHead appends a block up to its data. open asks for an array of
+// indefinite length.
+func appendBlockHead(dst []byte, h blockHead, open bool) []byte {
+	switch {
+	case open:
+		dst = append(dst, cbor.IndefiniteArray)
+	case h.CRC == CRCNone:
+		dst = append(dst, 0x85)
+	default:
+		dst = append(dst, 0x86)
+	}
+	dst = cbor.AppendUint(dst, uint64(h.Type))
+	dst = cbor.AppendUint(dst, h.Number)
+	dst = cbor.AppendUint(dst, uint64(h.Flags))
+	return append(dst, byte(h.CRC))
+}
+
+// encodedLen is the length of what append appends.
+func (blk *Block) encodedLen() int {
+	n := uint64(len(blk.Data))
+	return 2 + cbor.HeadLen(uint64(blk.Type)) + cbor.HeadLen(blk.Number) + cbor.HeadLen(uint64(blk.Flags)) +
+		cbor.HeadLen(n) + len(blk.Data) + blk.CRC.fieldLen()
+}
+
+// content returns an error about data that is not what blocks of type t hold.
+func (t BlockType) content(err error, sect string) error {
+	if err == nil {
+		return nil
+	}
+	parse := asParseError(err, 0, sect)
+	parse.Reason = t.String() + " block: " + parse.Reason
+	if endsEarly(parse.Err) {
+		parse.Err = nil // the block is whole: more input would not help
+	}
+	return parse
+}
+
+// trailing returns an error unless d is at its end.
+func trailing(d *cbor.Decoder, sect string) error {
+	if n := len(d.Rest()); n > 0 {
+		return malformed(d.Offset(), sect, "%d bytes follow the content", n)
+	}
+	return nil
 }

@@ -30,6 +30,9 @@ const (
 // ErrEID is wrapped by every error about a malformed endpoint ID.
 var ErrEID = errors.New("malformed endpoint ID")
 
+// errNoDelimiter is the only fault of a dtn EID that ends with its node name.
+var errNoDelimiter = errors.New(`no "/" after the node name`)
+
 // EID is an endpoint ID (RFC 9171 section 4.2.5.1, RFC 9758). It is a value:
 // two EIDs that name the same endpoint are equal with ==, whatever form they
 // had on the wire. The zero EID is the null endpoint dtn:none.
@@ -41,9 +44,15 @@ type EID struct {
 }
 
 // IPN returns ipn:node.service. The node number may be fully qualified,
-// allocator<<32 | number (RFC 9758 section 3.3). ipn:0.s is malformed for s > 0
-// and is the caller's mistake; use ParseEID for input.
-func IPN(node, service uint64) EID { return EID{ipn: true, node: node, service: service} }
+// allocator<<32 | number (RFC 9758 section 3.3). ipn:0.0 is the null endpoint and
+// equal to dtn:none. ipn:0.s is malformed for s > 0 and is the caller's mistake;
+// use ParseEID for input.
+func IPN(node, service uint64) EID {
+	if node == 0 && service == 0 {
+		return EID{}
+	}
+	return EID{ipn: true, node: node, service: service}
+}
 
 // DTN returns dtn://node/demux. The parts must be valid; use ParseEID for input.
 func DTN(node, demux string) EID { return EID{ssp: "//" + node + "/" + demux} }
@@ -125,32 +134,38 @@ func makeIPN(allocator, node, service uint64) (EID, error) {
 
 // checkDTN checks the scheme-specific part of a dtn EID other than none:
 // "//" node-name "/" demux (RFC 9171 section 4.2.5.1.1).
-func checkDTN(ssp string) error {
-	if len(ssp) > MaxEIDText {
+func checkDTN[T string | []byte](ssp T) error {
+	switch {
+	case len(ssp) > MaxEIDText:
 		return fmt.Errorf("longer than %d bytes", MaxEIDText)
+	case len(ssp) < 2 || ssp[0] != '/' || ssp[1] != '/':
+		return errors.New(`a dtn EID is dtn:none or has "//" behind its scheme`)
 	}
-	rest, ok := strings.CutPrefix(ssp, "//")
-	if !ok {
-		return errors.New(`a dtn EID is "none" or begins with "//"`)
-	}
-	node, demux, ok := strings.Cut(rest, "/")
-	if !ok {
-		return errors.New(`no "/" after the node name`)
-	}
-	if node == "" {
-		return errors.New("empty node name")
-	}
-	for i := range len(node) {
-		if !isRegName(node[i]) {
-			return fmt.Errorf("character %q is not allowed in a node name", node[i])
+	i := 2
+	for ; i < len(ssp) && ssp[i] != '/'; i++ {
+		if !isRegName(ssp[i]) {
+			return fmt.Errorf("character %q is not allowed in a node name", ssp[i])
+		}
+		if ssp[i] == '%' && (i+2 >= len(ssp) || !isHex(ssp[i+1]) || !isHex(ssp[i+2])) {
+			return errors.New(`"%" in a node name needs two hexadecimal digits behind it`)
 		}
 	}
-	for i := range len(demux) {
-		if demux[i] < 0x21 || demux[i] > 0x7e {
-			return fmt.Errorf("character %q is not allowed in a demux", demux[i])
+	switch {
+	case i == 2:
+		return errors.New("empty node name")
+	case i == len(ssp):
+		return errNoDelimiter
+	}
+	for ; i < len(ssp); i++ {
+		if ssp[i] < 0x21 || ssp[i] > 0x7e {
+			return fmt.Errorf("character %q is not allowed in a demux", ssp[i])
 		}
 	}
 	return nil
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
 // isRegName tells whether c may stand in a reg-name (RFC 3986 section 3.2.2).
@@ -171,7 +186,7 @@ func (e EID) Scheme() Scheme {
 }
 
 // IsNull tells whether e is the null endpoint, dtn:none or ipn:0.0.
-func (e EID) IsNull() bool { return e.node == 0 && e.service == 0 && e.ssp == "" }
+func (e EID) IsNull() bool { return e == EID{} }
 
 // IsSingleton tells whether e names at most one node. Only dtn EIDs whose demux
 // begins with "~" do not (RFC 9171 section 4.2.5.1.1).

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"perigee/bundle/dtntime"
+	"perigee/bundle/internal/cbor"
 )
 
 // Timestamp is a creation timestamp (RFC 9171 section 4.2.7): the DTN time of
@@ -13,6 +14,12 @@ import (
 type Timestamp struct {
 	Time     dtntime.Time
 	Sequence uint64
+}
+
+func decodeTimestamp(d *cbor.Decoder) (Timestamp, error) {
+	f := openFields(d, "4.2.7")
+	t := Timestamp{Time: dtntime.Time(f.uint()), Sequence: f.uint()}
+	return t, f.end()
 }
 
 // ID identifies a bundle, or a fragment of one (RFC 9171 section 4.2.7 and

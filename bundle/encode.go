@@ -1,0 +1,106 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+
+	"perigee/bundle/internal/cbor"
+)
+
+// copySize is the buffer with which payloads are streamed.
+const copySize = 64 << 10
+
+// AppendHeader appends the bundle up to the first byte of its payload. It never
+// changes b, so one bundle may be appended by many goroutines at once. The bytes
+// that follow the header in a parsed bundle (payload, CRC and end) are valid
+// behind the appended header too, as long as b.Payload is as it was parsed.
+func (b *Bundle) AppendHeader(dst []byte) []byte {
+	dst = slices.Grow(dst, b.HeaderLen())
+	dst = append(dst, cbor.IndefiniteArray)
+	dst = b.Primary.append(dst)
+	for i := range b.Extensions {
+		dst = b.Extensions[i].append(dst)
+	}
+	return b.Payload.append(dst)
+}
+
+// Append appends the whole bundle. The length of payload must be b.Payload.Length.
+func (b *Bundle) Append(dst, payload []byte) []byte {
+	dst = slices.Grow(dst, b.HeaderLen()+len(payload)+b.Payload.tailLen())
+	dst = b.AppendHeader(dst)
+	dst = append(dst, payload...)
+	sum := b.Payload.checksum()
+	sum.add(payload)
+	return b.Payload.appendTail(dst, &sum)
+}
+
+// HeaderLen is the length of what AppendHeader appends: the offset of the first
+// byte of payload.
+func (b *Bundle) HeaderLen() int {
+	n := 1 + b.Primary.encodedLen() + b.Payload.encodedLen()
+	for i := range b.Extensions {
+		n += b.Extensions[i].encodedLen()
+	}
+	return n
+}
+
+// EncodedLen is the length of the whole bundle. It saturates at 2^64-1.
+func (b *Bundle) EncodedLen() uint64 {
+	rest := uint64(b.HeaderLen() + b.Payload.tailLen())
+	if b.Payload.Length > math.MaxUint64-rest {
+		return math.MaxUint64
+	}
+	return rest + b.Payload.Length
+}
+
+// Encode writes the whole bundle to w, with the payload read from payload, which
+// must hold exactly b.Payload.Length bytes. It returns how many bytes it wrote.
+// It never changes b.
+func (b *Bundle) Encode(w io.Writer, payload io.Reader) (int64, error) {
+	n, err := w.Write(b.AppendHeader(nil))
+	written := int64(n)
+	if err != nil {
+		return written, fmt.Errorf("write header of bundle %s: %w", b.ID(), err)
+	}
+	sum := b.Payload.checksum()
+	copied, err := copyPayload(w, payload, b.Payload.Length, &sum)
+	written += copied
+	if err != nil {
+		return written, fmt.Errorf("write payload of bundle %s: %w", b.ID(), err)
+	}
+	n, err = w.Write(b.Payload.appendTail(nil, &sum))
+	if err != nil {
+		err = fmt.Errorf("write end of bundle %s: %w", b.ID(), err)
+	}
+	return written + int64(n), err
+}
+
+// copyPayload copies exactly length bytes, up to the end of r, through sum.
+func copyPayload(w io.Writer, r io.Reader, length uint64, sum *checksum) (int64, error) {
+	buf := make([]byte, min(length, copySize-1)+1)
+	var done uint64
+	for {
+		// One byte more than is due shows whether the payload is too long.
+		n, err := io.ReadFull(r, buf[:min(uint64(len(buf))-1, length-done)+1])
+		if uint64(n) > length-done {
+			return int64(done), fmt.Errorf("payload is longer than the announced %d bytes", length)
+		}
+		sum.add(buf[:n])
+		m, werr := w.Write(buf[:n])
+		done += uint64(m)
+		switch {
+		case werr != nil:
+			return int64(done), werr
+		case err == nil:
+			continue
+		case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+			return int64(done), err
+		case done < length:
+			return int64(done), fmt.Errorf("payload ends after %d of %d bytes: %w", done, length, io.ErrUnexpectedEOF)
+		}
+		return int64(done), nil
+	}
+}
