@@ -1,0 +1,114 @@
+package tcpcl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"perigee/convergence"
+)
+
+// acceptPause is the wait after a failed accept (no file descriptors left, say),
+// so that the loop does not spin.
+const acceptPause = 100 * time.Millisecond
+
+type listener struct {
+	cfg    Config
+	tcp    net.Listener
+	ctx    context.Context // ends when the listener closes
+	cancel context.CancelFunc
+	slots  chan struct{} // one for each connection that is not accepted yet
+	ready  chan convergence.Session
+
+	goroutines sync.WaitGroup
+}
+
+// Listen binds address ("host:port", or "host" alone for port 4556) and takes
+// sessions from peers. The context bounds the binding only; Close ends the
+// listener.
+func Listen(ctx context.Context, address string, cfg Config) (convergence.Listener, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	var lc net.ListenConfig
+	tcp, err := lc.Listen(ctx, "tcp", withPort(address))
+	if err != nil {
+		return nil, fmt.Errorf("listen for TCPCL peers: %w", err)
+	}
+	l := &listener{
+		cfg:   cfg,
+		tcp:   tcp,
+		slots: make(chan struct{}, cfg.MaxPending),
+		ready: make(chan convergence.Session),
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.goroutines.Go(l.acceptLoop)
+	return l, nil
+}
+
+func (l *listener) Addr() string { return l.tcp.Addr().String() }
+
+func (l *listener) Accept(ctx context.Context) (convergence.Session, error) {
+	if l.ctx.Err() != nil {
+		return nil, convergence.ErrClosed
+	}
+	select {
+	case s := <-l.ready:
+		return s, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-l.ctx.Done():
+		return nil, convergence.ErrClosed
+	}
+}
+
+func (l *listener) Close() error {
+	l.cancel()
+	err := l.tcp.Close()
+	l.goroutines.Wait()
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("close TCPCL listener %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+func (l *listener) acceptLoop() {
+	for l.ctx.Err() == nil {
+		nc, err := l.tcp.Accept()
+		if err != nil {
+			select {
+			case <-l.ctx.Done():
+			case <-time.After(acceptPause):
+			}
+			continue
+		}
+		select {
+		case l.slots <- struct{}{}:
+			l.goroutines.Go(func() {
+				defer func() { <-l.slots }()
+				l.serve(nc)
+			})
+		default: // too many half-open peers: the newest goes
+			nc.Close()
+		}
+	}
+}
+
+// serve establishes one session and offers it to Accept.
+func (l *listener) serve(nc net.Conn) {
+	s, err := Server(l.ctx, nc, l.cfg)
+	if err != nil {
+		return // the contract: peers that fail to establish are not reported
+	}
+	select {
+	case l.ready <- s:
+	case <-s.Done():
+		s.Close(l.ctx)
+	case <-l.ctx.Done():
+		s.Close(l.ctx)
+	}
+}

@@ -1,0 +1,304 @@
+package tcpcl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"perigee/convergence"
+)
+
+// readLoop feeds the machine until the transport ends.
+func (s *session) readLoop() {
+	defer close(s.readerDone)
+	buf := make([]byte, readSize)
+	kept := 0
+	for {
+		n, err := s.conn.Read(buf[kept:])
+		if n > 0 {
+			kept = s.feed(buf[:kept+n], n)
+		}
+		if err != nil {
+			s.readEnded(err)
+			return
+		}
+	}
+}
+
+// feed gives the machine what has come, fresh bytes of it new, and returns how
+// many bytes it moved to the front of in because their message is incomplete.
+func (s *session) feed(in []byte, fresh int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return 0
+	}
+	s.counters.BytesReceived += uint64(fresh)
+	buf := in
+	if s.data.free() < len(in) && !s.pauseInput(func() bool { return s.data.free() >= len(in) }) {
+		return 0
+	}
+	now := s.now()
+	for {
+		n, ev := s.machine.Feed(in, now)
+		in = in[n:]
+		switch ev.Kind {
+		case EventNone:
+			s.wakeAll()
+			return copy(buf, in)
+		case EventBlocked:
+			s.wakeAll()
+			if !s.pauseInput(nil) {
+				return 0
+			}
+			now = s.now()
+		default:
+			s.handle(ev)
+		}
+	}
+}
+
+// wakeAll wakes whoever may have something to do after input.
+func (s *session) wakeAll() {
+	if s.machine.Output() > 0 || s.machine.Err() != nil || s.machine.Finished() {
+		s.outputReady.notify()
+	}
+	s.sendRoom.notify()
+	s.arrived.notify()
+}
+
+// pauseInput waits, without the lock, until something made room (and ready, when
+// given, agrees). It returns false when the session has ended. The peer is held
+// up by TCP meanwhile, and is not blamed for being silent.
+func (s *session) pauseInput(ready func() bool) bool {
+	s.machine.Listening(false, s.now())
+	defer func() { s.machine.Listening(true, s.now()) }()
+	for s.err == nil {
+		s.mu.Unlock()
+		select {
+		case <-s.inputRoom:
+		case <-s.done:
+		}
+		s.mu.Lock()
+		if ready == nil || ready() {
+			break
+		}
+	}
+	return s.err == nil
+}
+
+// handle acts on one event, under the lock.
+func (s *session) handle(ev Event) {
+	switch ev.Kind {
+	case EventEstablished:
+		close(s.established)
+	case EventStart:
+		s.latest = &incoming{s: s, number: ev.Transfer, length: ev.Length}
+		s.arrivals.push(s.latest)
+	case EventData:
+		s.data.write(ev.Data)
+		s.latest.unread += len(ev.Data)
+		s.latest.complete = ev.End
+	case EventBroken:
+		s.latest.broken = fmt.Errorf("%w: transfer is refused: %s", ErrProtocol, ev.Reason)
+		s.latest.decided = true
+		s.counters.BundlesRefused++
+	case EventDelivered:
+		s.counters.BundlesSent++
+		s.resolve(ev.Transfer, nil)
+	case EventRefused:
+		s.counters.BundlesRefused++
+		s.resolve(ev.Transfer, &convergence.RefusedError{Reason: ev.Reason})
+	case EventEnding: // Send fails from now on, by the machine
+	case EventFailed:
+		s.hurry()
+	}
+}
+
+// readEnded decides what the end of the transport means.
+func (s *session) readEnded(err error) {
+	s.mu.Lock()
+	m := s.machine
+	byWriter := m.Finished() || m.Err() != nil
+	orderly := m.termReceived && m.tx.open.len() == 0 && m.rx.open.len() == 0
+	s.mu.Unlock()
+	switch {
+	case byWriter: // it writes what is left, then ends the session
+		s.outputReady.notify()
+	case orderly:
+		s.end(convergence.ErrClosed)
+	case errors.Is(err, io.EOF):
+		s.end(errors.New("peer closed the connection without ending the session"))
+	default:
+		s.end(fmt.Errorf("connection lost: %w", err))
+	}
+}
+
+// Receive waits for the next bundle. Bundles that came in full before the
+// session was lost are still returned, though they cannot be accepted any more.
+func (s *session) Receive(ctx context.Context) (convergence.Incoming, error) {
+	select {
+	case s.receiveSlot <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-s.receiveSlot }()
+	for {
+		in, err := s.nextArrival()
+		if in != nil || err != nil {
+			return in, err
+		}
+		select {
+		case <-s.arrived:
+		case <-s.done:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// nextArrival returns nothing when nothing has come yet.
+func (s *session) nextArrival() (convergence.Incoming, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.current; c != nil && !c.decided && !c.consumed && s.err == nil {
+		return nil, errors.New("receive bundle: read the one before to its end, or refuse it")
+	}
+	if s.arrivals.len() > 0 && (s.err == nil || (*s.arrivals.at(0)).complete) {
+		s.dropUnread()
+		s.current = s.arrivals.pop()
+		return s.current, nil
+	}
+	if s.err != nil || s.closing {
+		return nil, s.ended()
+	}
+	return nil, nil
+}
+
+// dropUnread discards what is left of the bundle that Receive returned last.
+func (s *session) dropUnread() {
+	if s.current == nil || s.current.unread == 0 {
+		return
+	}
+	s.data.discard(s.current.unread)
+	s.current.unread = 0
+	s.inputRoom.notify()
+}
+
+// refuseArrivals refuses what Receive has not returned, for Close.
+func (s *session) refuseArrivals() {
+	for s.arrivals.len() > 0 {
+		in := s.arrivals.pop()
+		s.data.truncate(in.unread)
+		in.unread = 0
+		if !in.decided && s.machine.Refuse(in.number, convergence.RefuseSessionTerminating) == nil {
+			s.counters.BundlesRefused++
+		}
+		in.decided = true
+	}
+}
+
+// An incoming is a bundle from the peer. The session's lock guards it.
+type incoming struct {
+	s        *session
+	number   uint64
+	length   int64
+	unread   int   // bytes in the session's data
+	complete bool  // its last byte is among them
+	consumed bool  // io.EOF was returned
+	decided  bool  // accepted or refused
+	broken   error // why the machine refused it
+}
+
+func (in *incoming) Length() int64 { return in.length }
+
+func (in *incoming) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		n, err := in.readSome(p)
+		if n > 0 || err != nil {
+			return n, err
+		}
+		select {
+		case <-in.s.arrived:
+		case <-in.s.done:
+		}
+	}
+}
+
+// readSome returns nothing when nothing has come yet.
+func (in *incoming) readSome(p []byte) (int, error) {
+	s := in.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case in.unread > 0:
+		n := min(len(p), in.unread)
+		s.data.read(p[:n])
+		in.unread -= n
+		s.inputRoom.notify()
+		return n, nil
+	case in.complete && (!in.decided || in.consumed):
+		in.consumed = true
+		return 0, io.EOF
+	case in.broken != nil:
+		return 0, in.broken
+	case in.decided:
+		return 0, errors.New("read bundle: it was refused")
+	case s.err != nil:
+		return 0, fmt.Errorf("bundle did not arrive in full: %w", s.err)
+	}
+	return 0, nil
+}
+
+func (in *incoming) Accept() error {
+	s := in.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.err != nil:
+		return fmt.Errorf("accept bundle: %w", s.err)
+	case in.broken != nil:
+		return fmt.Errorf("accept bundle: %w", in.broken)
+	case in.decided:
+		return errors.New("accept bundle: it was accepted or refused before")
+	case !in.consumed && (in.unread > 0 || !in.complete):
+		return errors.New("accept bundle: it has not been read to its end")
+	}
+	if err := s.machine.Accept(in.number); err != nil {
+		return err
+	}
+	in.decided, in.consumed = true, true
+	s.counters.BundlesReceived++
+	s.outputReady.notify()
+	s.inputRoom.notify()
+	return nil
+}
+
+func (in *incoming) Refuse(reason convergence.RefuseReason) error {
+	s := in.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case in.broken != nil: // the peer has been told
+		return nil
+	case s.err != nil:
+		return fmt.Errorf("refuse bundle: %w", s.err)
+	case in.decided:
+		return errors.New("refuse bundle: it was accepted or refused before")
+	}
+	if err := s.machine.Refuse(in.number, reason); err != nil {
+		return err
+	}
+	in.decided = true
+	s.counters.BundlesRefused++
+	if in == s.current {
+		s.dropUnread()
+	}
+	s.outputReady.notify()
+	s.inputRoom.notify()
+	return nil
+}

@@ -1,0 +1,337 @@
+package tcpcl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"perigee/convergence"
+)
+
+// writeLoop writes the machine's output and keeps its time until the session
+// ends.
+func (s *session) writeLoop() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var buf []byte
+	for {
+		out, wait, over := s.nextOutput(buf)
+		switch {
+		case len(out) > 0:
+			if err := s.write(out); err != nil {
+				s.writeFailed(err)
+				return
+			}
+			buf = out
+			continue
+		case over != nil:
+			s.finish(over)
+			return
+		}
+		timer.Reset(wait)
+		select {
+		case <-s.outputReady:
+		case <-timer.C:
+		case <-s.done:
+			return
+		}
+	}
+}
+
+// nextOutput takes what is to be written, else how long the machine can wait,
+// else the error that the session has ended with.
+func (s *session) nextOutput(buf []byte) (out []byte, wait time.Duration, over error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.machine
+	now := s.now()
+	m.Tick(now)
+	if m.Err() != nil {
+		s.hurry()
+	}
+	switch {
+	case m.Output() > 0:
+		out = m.TakeOutput(buf)
+		s.sendRoom.notify()
+		s.inputRoom.notify()
+		return out, 0, nil
+	case m.Err() != nil:
+		return nil, 0, m.Err()
+	case m.Finished():
+		return nil, 0, convergence.ErrClosed
+	}
+	if at, ok := m.NextTick(); ok {
+		return nil, max(at-now, 0), nil
+	}
+	return nil, time.Hour, nil
+}
+
+// finish ends a session whose last output was written. The peer gets a moment
+// to read it and to close its side: closing with unread input would reset the
+// connection, and could take the last messages with it.
+func (s *session) finish(err error) {
+	s.mu.Lock()
+	saidSo := s.machine.Ending()
+	s.mu.Unlock()
+	half, ok := s.conn.(interface{ CloseWrite() error })
+	if ok && saidSo && half.CloseWrite() == nil {
+		linger := time.NewTimer(lingerTimeout)
+		defer linger.Stop()
+		select {
+		case <-s.readerDone:
+		case <-s.done:
+		case <-linger.C:
+		}
+	}
+	s.end(err)
+}
+
+// writeFailed ends the session with the machine's reason when it has one: then
+// the peer has gone before it heard the last words.
+func (s *session) writeFailed(err error) {
+	s.mu.Lock()
+	m := s.machine
+	switch {
+	case m.Err() != nil:
+		err = m.Err()
+	case m.Finished():
+		err = convergence.ErrClosed
+	default:
+		err = fmt.Errorf("connection lost: %w", err)
+	}
+	s.mu.Unlock()
+	s.end(err)
+}
+
+// write writes b in full. However slow the peer is, it goes on while the peer
+// takes bytes or is heard.
+func (s *session) write(b []byte) error {
+	for {
+		if err := s.setWriteDeadline(); err != nil {
+			return err
+		}
+		n, err := s.conn.Write(b)
+		b = b[n:]
+		s.mu.Lock()
+		now := s.now()
+		s.counters.BytesSent += uint64(n)
+		if n > 0 {
+			s.machine.Sent(now)
+		}
+		alive := n > 0 || s.peerAlive(now)
+		hurried := !s.flushBy.IsZero() && !time.Now().Before(s.flushBy)
+		s.mu.Unlock()
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, os.ErrDeadlineExceeded) || hurried:
+			return err
+		case !alive:
+			return fmt.Errorf("peer takes no data: %w", err)
+		}
+	}
+}
+
+// setWriteDeadline bounds one attempt to write. It is set under the lock so that
+// hurry is not undone.
+func (s *session) setWriteDeadline() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	deadline := s.flushBy
+	if deadline.IsZero() {
+		patience := s.cfg.StallTimeout
+		if k := s.machine.Keepalive(); k > 0 {
+			patience = k
+		}
+		deadline = time.Now().Add(patience)
+	}
+	return s.conn.SetWriteDeadline(deadline)
+}
+
+// peerAlive judges a peer that has taken nothing for one write deadline.
+func (s *session) peerAlive(now time.Duration) bool {
+	m := s.machine
+	if m.Keepalive() == 0 {
+		return now-m.Heard() < s.cfg.StallTimeout
+	}
+	m.Tick(now)
+	if m.Err() != nil {
+		s.hurry()
+	}
+	return m.Err() == nil
+}
+
+// hurry bounds what is left to write once the machine has failed.
+func (s *session) hurry() {
+	if s.flushBy.IsZero() {
+		s.flushBy = time.Now().Add(flushTimeout)
+		s.conn.SetWriteDeadline(s.flushBy)
+	}
+}
+
+// Send transfers one bundle. It returns early, without an error, when the peer
+// refuses the bundle before all of it has been read: Wait then says so. When ctx
+// ends in the middle of a bundle the session is cut, as RFC 9174 knows no way
+// for a sender to abandon a transfer.
+func (s *session) Send(ctx context.Context, length int64, body io.Reader) (convergence.Transfer, error) {
+	if length < 0 {
+		return nil, fmt.Errorf("send bundle: length %d is negative", length)
+	}
+	select {
+	case s.sendSlot <- struct{}{}:
+	case <-s.done:
+		return nil, s.Err()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-s.sendSlot }()
+	t, err := s.begin(ctx, uint64(length))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.sendBody(ctx, t, length, body); err != nil {
+		err = fmt.Errorf("send bundle of %d bytes: %w", length, err)
+		s.end(err)
+		return nil, err
+	}
+	return t, nil
+}
+
+// begin waits for room and opens a transfer.
+func (s *session) begin(ctx context.Context, length uint64) (*transfer, error) {
+	if err := s.lockWithRoom(ctx, nil); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	if _, err := s.machine.Begin(length); err != nil {
+		return nil, err
+	}
+	t := &transfer{s: s}
+	s.transfers.push(t)
+	if s.segment == nil {
+		s.segment = make([]byte, s.machine.SegmentSize(segmentSize))
+	}
+	return t, nil
+}
+
+// sendBody sends the segments of an open transfer.
+func (s *session) sendBody(ctx context.Context, t *transfer, left int64, body io.Reader) error {
+	for first := true; first || left > 0; first = false {
+		segment := s.segment[:min(left, int64(len(s.segment)))]
+		if _, err := io.ReadFull(body, segment); err != nil {
+			return fmt.Errorf("read its body: %w", err)
+		}
+		if err := s.lockForSegment(ctx, t, first); err != nil {
+			return err
+		}
+		err := s.machine.Segment(segment)
+		s.mu.Unlock()
+		s.outputReady.notify()
+		if err == errStopped {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		left -= int64(len(segment))
+	}
+	return nil
+}
+
+// lockForSegment takes the lock when the next segment may be sent. The first
+// needs no room: begin has waited for it.
+func (s *session) lockForSegment(ctx context.Context, t *transfer, first bool) error {
+	if !first {
+		return s.lockWithRoom(ctx, t)
+	}
+	s.mu.Lock()
+	if s.err != nil {
+		defer s.mu.Unlock()
+		return s.err
+	}
+	return nil
+}
+
+// lockWithRoom waits until a segment may be sent, of transfer t or of a new one
+// when t is nil, and returns with the lock held. A transfer whose fate is known
+// waits for nothing.
+func (s *session) lockWithRoom(ctx context.Context, t *transfer) error {
+	for {
+		s.mu.Lock()
+		if s.err != nil {
+			defer s.mu.Unlock()
+			return s.err
+		}
+		ending := t == nil && s.machine.Ending() // Begin says so
+		if ending || t != nil && t.resolved || s.hasRoom(t == nil) {
+			return nil
+		}
+		s.mu.Unlock()
+		select {
+		case <-s.sendRoom:
+		case <-s.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (s *session) hasRoom(newTransfer bool) bool {
+	transfers, segments, bytes := s.machine.Unacked()
+	switch {
+	case s.machine.Output() >= outputRoom, segments >= maxUnackSegs:
+		return false
+	case newTransfer && transfers >= s.cfg.MaxUnackedTransfers:
+		return false
+	}
+	return bytes == 0 || bytes < uint64(s.cfg.MaxUnackedBytes)
+}
+
+// resolve settles one of our transfers, under the lock.
+func (s *session) resolve(id uint64, fate error) {
+	slot := s.transfers.at(int(id - s.sentBase))
+	(*slot).resolve(fate)
+	*slot = nil
+	for s.transfers.len() > 0 && *s.transfers.at(0) == nil {
+		s.transfers.pop()
+		s.sentBase++
+	}
+}
+
+// A transfer is one of our bundles. The session's lock guards it until it is
+// resolved.
+type transfer struct {
+	s        *session
+	resolved bool
+	fate     error
+	waiters  chan struct{} // closed when resolved; made by the first who waits
+}
+
+func (t *transfer) resolve(fate error) {
+	t.resolved, t.fate = true, fate
+	if t.waiters != nil {
+		close(t.waiters)
+	}
+}
+
+func (t *transfer) Wait(ctx context.Context) error {
+	t.s.mu.Lock()
+	if t.resolved {
+		defer t.s.mu.Unlock()
+		return t.fate
+	}
+	if t.waiters == nil {
+		t.waiters = make(chan struct{})
+	}
+	waiters := t.waiters
+	t.s.mu.Unlock()
+	select {
+	case <-waiters:
+		return t.fate
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
