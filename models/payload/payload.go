@@ -113,7 +113,9 @@ func encode[T any](m Message, body T) ([]byte, error) {
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("encode %v: %w", m.Kind(), err)
 	}
-	enc, err := cbor.CoreDetEncOptions().EncMode()
+	options := cbor.CoreDetEncOptions()
+	options.NilContainers = cbor.NilContainerAsEmpty
+	enc, err := options.EncMode()
 	if err != nil {
 		return nil, fmt.Errorf("set up deterministic CBOR: %w", err)
 	}
