@@ -1,0 +1,332 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"perigee/bundle"
+	"perigee/bundle/store"
+)
+
+// entry is what the index keeps of a stored bundle.
+type entry struct {
+	record store.Record
+	put    place // the record in the log that brought the bundle
+	file   uint64
+	// update is the latest update in the log; its size is 0 when there is none
+	// behind put.
+	update place
+}
+
+// dataOffset is where the bytes of a bundle stand that is not in its own file.
+func (e *entry) dataOffset() int64 { return e.put.offset + e.put.size - e.record.Size }
+
+// trace is what the index keeps of a bundle ID. The zero trace is nothing.
+type trace struct {
+	live store.Handle
+	gone store.Gone // when live is 0 and at.size is not
+	at   place      // of the record in the log that tells gone
+}
+
+func (t *trace) isGone() bool { return t.live == 0 && t.at.size > 0 }
+
+// counter is a named number and the record in the log that tells it.
+type counter struct {
+	value uint64
+	at    place
+}
+
+// view is a state of the index that can be looked up.
+type view interface {
+	entry(store.Handle) (*entry, error) // nil when there is none
+	trace(key string) (trace, error)
+	counter(name string) (counter, error)
+}
+
+// tally is how a change moves the totals.
+type tally struct {
+	bundles, bytes, custodial, gone int64
+	live                            map[uint64]int64 // bytes in use by segment
+	large                           int64            // bytes in files of their own
+}
+
+func (t *tally) use(p place, sign int64) {
+	if p.size > 0 {
+		t.live[p.segment] += sign * p.size
+	}
+}
+
+func (t *tally) count(e *entry, sign int64) {
+	t.bundles += sign
+	t.bytes += sign * e.record.Size
+	if e.record.Custodial {
+		t.custodial += sign
+	}
+	if e.file != 0 {
+		t.large += sign * e.record.Size
+	}
+	t.use(e.put, sign)
+	t.use(e.update, sign)
+}
+
+func (t *tally) add(o *tally) {
+	t.bundles += o.bundles
+	t.bytes += o.bytes
+	t.custodial += o.custodial
+	t.gone += o.gone
+	t.large += o.large
+	for seg, n := range o.live {
+		t.live[seg] += n
+	}
+}
+
+// change is a set of pending changes on top of another view. Its methods follow
+// the log: what it says happens, whether or not the view below expects it, so that
+// replaying a part of the log twice ends in the same state.
+type change struct {
+	below    view
+	entries  map[store.Handle]*entry // nil: removed
+	traces   map[string]trace        // zero: removed
+	expiry   map[string]bool         // keys of the expiry index: set or removed
+	counters map[string]counter
+	freed    []uint64 // files of large bundles that left
+	tally    tally
+}
+
+func newChange(below view) *change {
+	return &change{
+		below:    below,
+		entries:  map[store.Handle]*entry{},
+		traces:   map[string]trace{},
+		expiry:   map[string]bool{},
+		counters: map[string]counter{},
+		tally:    tally{live: map[uint64]int64{}},
+	}
+}
+
+// size is the number of pending keys.
+func (c *change) size() int {
+	return len(c.entries) + len(c.traces) + len(c.expiry) + len(c.counters)
+}
+
+func (c *change) entry(h store.Handle) (*entry, error) {
+	if e, ok := c.entries[h]; ok {
+		return e, nil
+	}
+	return c.below.entry(h)
+}
+
+func (c *change) trace(key string) (trace, error) {
+	if t, ok := c.traces[key]; ok {
+		return t, nil
+	}
+	return c.below.trace(key)
+}
+
+func (c *change) counter(name string) (counter, error) {
+	if n, ok := c.counters[name]; ok {
+		return n, nil
+	}
+	return c.below.counter(name)
+}
+
+// merge takes over the changes of a change made on top of c.
+func (c *change) merge(o *change) {
+	for h, e := range o.entries {
+		c.entries[h] = e
+	}
+	for k, t := range o.traces {
+		c.traces[k] = t
+	}
+	for k, set := range o.expiry {
+		c.expiry[k] = set
+	}
+	for name, n := range o.counters {
+		c.counters[name] = n
+	}
+	c.freed = append(c.freed, o.freed...)
+	c.tally.add(&o.tally)
+}
+
+// expiryKey orders what is gone by the time when it may be forgotten.
+func expiryKey(t *trace, idKey string) string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(t.gone.Until))
+	return string(b[:]) + idKey
+}
+
+// setTrace replaces what is known of an ID.
+func (c *change) setTrace(key string, t trace) error {
+	old, err := c.trace(key)
+	if err != nil {
+		return err
+	}
+	if old.isGone() {
+		c.expiry[expiryKey(&old, key)] = false
+		c.tally.gone--
+		c.tally.use(old.at, -1)
+	}
+	if t.isGone() {
+		c.expiry[expiryKey(&t, key)] = true
+		c.tally.gone++
+		c.tally.use(t.at, 1)
+	}
+	c.traces[key] = t
+	return nil
+}
+
+// putEntry stores a bundle or moves a stored one.
+func (c *change) putEntry(e *entry) error {
+	h := e.record.Handle
+	old, err := c.entry(h)
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		c.tally.count(old, -1)
+	}
+	c.entries[h] = e
+	c.tally.count(e, 1)
+	return c.setTrace(idKey(e.record.ID), trace{live: h})
+}
+
+// update replaces the record of a bundle. An unknown bundle is left alone.
+func (c *change) update(r store.Record, at place) error {
+	old, err := c.entry(r.Handle)
+	if err != nil || old == nil {
+		return err
+	}
+	e := *old
+	e.record, e.update = r, at
+	c.tally.count(old, -1)
+	c.tally.count(&e, 1)
+	c.entries[r.Handle] = &e
+	return nil
+}
+
+// remove lets a bundle leave. g.ID must be its ID.
+func (c *change) remove(h store.Handle, g store.Gone, at place) error {
+	old, err := c.entry(h)
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		c.tally.count(old, -1)
+		if old.file != 0 {
+			c.freed = append(c.freed, old.file)
+		}
+		c.entries[h] = nil
+	}
+	key := idKey(g.ID)
+	if g.Until != 0 {
+		return c.setTrace(key, trace{gone: g, at: at})
+	}
+	known, err := c.trace(key)
+	if err != nil || known.live != h {
+		return err
+	}
+	return c.setTrace(key, trace{})
+}
+
+// remember sets what is known of an ID that left, unless it came back.
+func (c *change) remember(g store.Gone, at place) error {
+	key := idKey(g.ID)
+	known, err := c.trace(key)
+	if err != nil || known.live != 0 {
+		return err
+	}
+	return c.setTrace(key, trace{gone: g, at: at})
+}
+
+func (c *change) setCounter(name string, value uint64, at place) error {
+	old, err := c.counter(name)
+	if err != nil {
+		return err
+	}
+	c.tally.use(old.at, -1)
+	c.tally.use(at, 1)
+	c.counters[name] = counter{value, at}
+	return nil
+}
+
+func idKey(id bundle.ID) string { return string(appendID(nil, id)) }
+
+// replay applies a record of the log.
+func (c *change) replay(r *record) error {
+	d := decoder{b: r.meta}
+	switch r.kind {
+	case kindPut:
+		file, _ := d.putFile()
+		e := &entry{record: d.record(), put: r.place, file: file}
+		if err := d.end(); err != nil {
+			return err
+		}
+		if file == 0 && e.record.Size != r.data {
+			return fmt.Errorf("%w: %d bytes of a bundle of %d", errEncoding, r.data, e.record.Size)
+		}
+		return c.putEntry(e)
+	case kindUpdate:
+		rec := d.record()
+		if err := d.end(); err != nil {
+			return err
+		}
+		return c.update(rec, r.place)
+	case kindDelete:
+		h, g := d.deletion()
+		if err := d.end(); err != nil {
+			return err
+		}
+		return c.remove(h, g, r.place)
+	case kindGone:
+		g := d.gone(d.id())
+		if err := d.end(); err != nil {
+			return err
+		}
+		return c.remember(g, r.place)
+	case kindCounter:
+		name, value := d.text(maxCounterName), d.uint()
+		if err := d.end(); err != nil {
+			return err
+		}
+		return c.setCounter(name, value, r.place)
+	}
+	return fmt.Errorf("%w: record kind %d is unknown", errEncoding, r.kind)
+}
+
+// appendPut appends the meta of a put: the file that holds the bundle and the
+// checksum of that file, both 0 when the bytes follow in the log, and the record.
+func appendPut(b []byte, file uint64, crc uint32, r *store.Record) []byte {
+	b = binary.AppendUvarint(b, file)
+	b = binary.LittleEndian.AppendUint32(b, crc)
+	return appendRecord(b, r)
+}
+
+func (d *decoder) putFile() (file uint64, crc uint32) {
+	file = d.uint()
+	if len(d.b) < 4 {
+		d.fail("cut short")
+		return 0, 0
+	}
+	crc = binary.LittleEndian.Uint32(d.b)
+	d.b = d.b[4:]
+	return file, crc
+}
+
+// appendDelete appends the meta of a delete.
+func appendDelete(b []byte, h store.Handle, g *store.Gone) []byte {
+	b = binary.AppendUvarint(b, uint64(h))
+	b = appendID(b, g.ID)
+	return appendGone(b, g)
+}
+
+func (d *decoder) deletion() (store.Handle, store.Gone) {
+	h := store.Handle(d.uint())
+	return h, d.gone(d.id())
+}
+
+// appendCounter appends the meta of a counter.
+func appendCounter(b []byte, name string, value uint64) []byte {
+	b = binary.AppendUvarint(b, uint64(len(name)))
+	b = append(b, name...)
+	return binary.AppendUvarint(b, value)
+}

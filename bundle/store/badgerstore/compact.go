@@ -1,0 +1,299 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+
+	"perigee/bundle/store"
+)
+
+// The log is cleaned from its old end: what is still in use in the oldest segment
+// is written again at the new end, then the segment is removed. Because segments
+// leave in order, a delete never leaves before the put that it undoes, and a log
+// without its index tells the same story.
+
+// moveBatch is how many bytes of bundles are moved in one group.
+const moveBatch = 1 << 20
+
+// janitorLoop is the janitor's goroutine: it removes the files of large bundles that
+// left, and cleans the log.
+func (s *Store) janitorLoop(ctx context.Context) {
+	for {
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			return
+		}
+		s.removeFreed()
+		for s.writable() == nil {
+			num, ok := s.oldest()
+			if !ok {
+				break
+			}
+			err := s.clean(ctx, num)
+			if errors.Is(err, context.Canceled) || errors.Is(err, ErrClosed) {
+				return
+			}
+			if err != nil {
+				s.log.Warn("cannot clean the log; it is tried again after the next change", "segment", num, "error", err)
+				break
+			}
+		}
+	}
+}
+
+// removeFreed removes the files of large bundles whose delete is durable. A file
+// that stays is removed at the next start.
+func (s *Store) removeFreed() {
+	s.mu.Lock()
+	freed := s.freed
+	s.freed = nil
+	s.mu.Unlock()
+	for _, num := range freed {
+		if err := s.fs.Remove(s.largeFile(num)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.log.Warn("cannot remove a large bundle that left", "file", s.largeFile(num), "error", err)
+		}
+	}
+}
+
+// oldest returns the oldest segment when it should be cleaned: it holds nothing in
+// use, or the log is larger than what is in use and a quarter, and one segment.
+func (s *Store) oldest() (uint64, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var first, last uint64
+	var size, live int64
+	for num, seg := range s.segments {
+		if first == 0 || num < first {
+			first = num
+		}
+		last = max(last, num)
+		size += seg.size
+		live += seg.live
+	}
+	if first == last {
+		return 0, false
+	}
+	return first, s.segments[first].live == 0 || size > live+live/4+s.o.SegmentSize
+}
+
+// clean moves what is in use out of segment num and removes it.
+func (s *Store) clean(ctx context.Context, num uint64) error {
+	damaged, err := s.moveAll(ctx, num)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	left := s.segments[num].live
+	s.mu.Unlock()
+	if left != 0 {
+		damaged = true
+		if err := s.rescue(ctx, num); err != nil {
+			return err
+		}
+	}
+	err = s.do(ctx, func() error {
+		// The next start must not want to replay the segment.
+		if s.committer.checkpoint <= num {
+			if err := s.saveCheckpoint(); err != nil {
+				return err
+			}
+		}
+		s.mu.Lock()
+		delete(s.segments, num)
+		s.mu.Unlock()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if damaged { // kept for whoever wants to look at the damage
+		err = s.fs.Rename(s.segmentFile(num), s.segmentFile(num)+".bad")
+	} else {
+		err = s.fs.Remove(s.segmentFile(num))
+	}
+	if err == nil {
+		err = s.fs.SyncDir(s.logDir())
+	}
+	if err != nil {
+		// A segment may not leave before an older one.
+		return s.fail(fmt.Errorf("remove segment %d: %w", num, err))
+	}
+	return nil
+}
+
+// moveAll moves the records of segment num that are in use and not damaged. It
+// tells whether there was damage.
+func (s *Store) moveAll(ctx context.Context, num uint64) (damaged bool, err error) {
+	f, err := s.fs.Open(s.segmentFile(num), false)
+	if err != nil {
+		return false, fmt.Errorf("open segment %d: %w", num, err)
+	}
+	defer f.Close() // read only
+	s.mu.Lock()
+	size := s.segments[num].size
+	s.mu.Unlock()
+	var batch []move
+	weight := int64(0)
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		err := s.submit(ctx, &request{moves: batch})
+		batch, weight = nil, 0
+		return err
+	}
+	w := walker{file: f, num: num, salt: s.committer.salt, from: segmentHeaderSize, size: size}
+	w.frame = func(fr *frame) error {
+		damaged = damaged || len(fr.damage) > 0
+		for _, r := range fr.records {
+			m, wanted, err := s.readMove(f, r)
+			if err != nil {
+				return err
+			}
+			if !wanted {
+				continue
+			}
+			batch = append(batch, m)
+			if weight += r.size; weight >= moveBatch {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	w.gap = func(damage) error {
+		damaged = true
+		return nil
+	}
+	if err := w.walk(ctx); err != nil {
+		return damaged, err
+	}
+	return damaged, flush()
+}
+
+// readMove reads the data of r when it is a bundle that is still there. Whether
+// other records are in use is left to the committer.
+func (s *Store) readMove(f File, r record) (move, bool, error) {
+	m := move{record: r}
+	if r.kind != kindPut {
+		return m, true, nil
+	}
+	d := decoder{b: r.meta}
+	d.putFile()
+	h := store.Handle(d.uint())
+	e, err := s.index.entry(h)
+	if err != nil || e == nil || e.put != r.place {
+		return m, false, err
+	}
+	m.data = make([]byte, r.data)
+	if _, err := f.ReadAt(m.data, r.dataOffset()); err != nil {
+		return m, false, fmt.Errorf("read segment %d at %d: %w", r.segment, r.dataOffset(), err)
+	}
+	return m, true, nil
+}
+
+// rescue saves what the index still knows of the damaged records of segment num.
+// Bundles whose bytes were in them are lost, and said to be.
+func (s *Store) rescue(ctx context.Context, num uint64) error {
+	return s.do(ctx, func() error {
+		c := newChange(s.index)
+		k := &s.committer
+		k.frame.reset(k.size)
+		if err := s.rescueBundles(ctx, c, num); err != nil {
+			return err
+		}
+		err := s.index.each(ctx, prefixTrace, nil, func(key, value []byte) (bool, error) {
+			t, err := decodeTrace(string(key), value)
+			if err != nil || !t.isGone() || t.at.segment != num {
+				return true, err
+			}
+			meta := appendGone(appendID(nil, t.gone.ID), &t.gone)
+			return true, c.remember(t.gone, s.add(kindGone, meta, nil))
+		})
+		if err != nil {
+			return err
+		}
+		err = s.index.each(ctx, prefixCounter, nil, func(key, value []byte) (bool, error) {
+			n, err := decodeCounter(value)
+			if err != nil || n.at.segment != num {
+				return true, err
+			}
+			return true, s.planCounter(c, string(key), n.value)
+		})
+		if err != nil || k.frame.count == 0 {
+			return err
+		}
+		if err := s.writeFrame(); err != nil {
+			return err
+		}
+		if err := s.index.apply(c); err != nil {
+			return s.fail(err)
+		}
+		s.settle(c)
+		return nil
+	})
+}
+
+func (s *Store) rescueBundles(ctx context.Context, c *change, num uint64) error {
+	return s.index.each(ctx, prefixEntry, nil, func(_, value []byte) (bool, error) {
+		e, err := decodeEntry(value)
+		if err != nil {
+			return false, err
+		}
+		switch {
+		case e.put.segment == num && e.file != 0:
+			crc, err := s.fileCRC(ctx, e.file)
+			if err != nil {
+				return false, err
+			}
+			meta := appendPut(nil, e.file, crc, &e.record)
+			return true, c.putEntry(&entry{record: e.record, put: s.add(kindPut, meta, nil), file: e.file})
+		case e.put.segment == num:
+			s.quarantined.Add(1)
+			s.log.Error("bundle is lost: its stored bytes are damaged", "bundle", e.record.ID, "handle", e.record.Handle)
+			g := store.Gone{ID: e.record.ID}
+			return true, c.remove(e.record.Handle, g, s.add(kindDelete, appendDelete(nil, e.record.Handle, &g), nil))
+		case e.update.segment == num && e.update.size > 0:
+			return true, c.update(e.record, s.add(kindUpdate, appendRecord(nil, &e.record), nil))
+		}
+		return true, nil
+	})
+}
+
+// fileCRC returns the checksum of a large bundle's file.
+func (s *Store) fileCRC(ctx context.Context, num uint64) (uint32, error) {
+	f, err := s.fs.Open(s.largeFile(num), false)
+	if err != nil {
+		return 0, fmt.Errorf("read a large bundle: %w", err)
+	}
+	defer f.Close() // read only
+	size, err := f.Size()
+	if err != nil {
+		return 0, fmt.Errorf("read a large bundle: %w", err)
+	}
+	return sectionCRC(ctx, f, size)
+}
+
+// sectionCRC returns the checksum of the first size bytes of f.
+func sectionCRC(ctx context.Context, f io.ReaderAt, size int64) (uint32, error) {
+	crc, table := uint32(0), newCRC()
+	buf := make([]byte, 256<<10)
+	for off := int64(0); off < size; {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		n := int(min(int64(len(buf)), size-off))
+		if _, err := f.ReadAt(buf[:n], off); err != nil {
+			return 0, fmt.Errorf("read a large bundle at %d: %w", off, err)
+		}
+		crc = crc32.Update(crc, table, buf[:n])
+		off += int64(n)
+	}
+	return crc, nil
+}

@@ -1,0 +1,204 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+)
+
+// The log is a row of segment files. A segment is a header and then frames; a
+// frame is what one sync made durable, whole or not at all: the changes of one or
+// more commits. All numbers are little endian, all checksums CRC-32C.
+//
+//	segment header   magic "PERILOG1", number u64, salt u64, crc u32, zero u32
+//	frame header     magic u32, version u8, 3 zero, sequence u64,
+//	                 body length u32, records u32, crc of the records' crcs u32,
+//	                 crc of salt and header u32
+//	record           kind u8, version u8, 2 zero, meta length u32,
+//	                 data length u32, crc of all the rest u32, meta, data
+//
+// Bundles come from strangers, and one could hold what looks like a frame. The
+// salt keeps such a frame from being taken for one when the log is searched for
+// the next good frame behind damage.
+const (
+	segmentMagic      = "PERILOG1"
+	segmentHeaderSize = 32
+	frameMagic        = 0x4652_4750 // "PGRF"
+	frameVersion      = 1
+	frameHeaderSize   = 32
+	recordVersion     = 1
+	recordHeaderSize  = 16
+	// maxFrame is the longest body of a frame, and so of what one commit may
+	// write beside large bundles.
+	maxFrame = 1 << 30
+)
+
+// kind says what a record is.
+type kind uint8
+
+const (
+	kindPut     kind = 1 // a bundle: its record, and its bytes or the file they are in
+	kindUpdate  kind = 2 // a new record of a bundle
+	kindDelete  kind = 3 // a bundle that left
+	kindCounter kind = 4
+	kindGone    kind = 5 // what is remembered of a bundle that left before
+)
+
+func newCRC() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
+// appendSegmentHeader appends the header of segment num.
+func appendSegmentHeader(b []byte, num, salt uint64) []byte {
+	at := len(b)
+	b = append(b, segmentMagic...)
+	b = binary.LittleEndian.AppendUint64(b, num)
+	b = binary.LittleEndian.AppendUint64(b, salt)
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[at:], newCRC()))
+	return append(b, 0, 0, 0, 0)
+}
+
+var errSegmentHeader = errors.New("segment header is damaged")
+
+// parseSegmentHeader returns the salt of segment num.
+func parseSegmentHeader(b []byte, num uint64) (uint64, error) {
+	if len(b) < segmentHeaderSize || string(b[:8]) != segmentMagic ||
+		binary.LittleEndian.Uint64(b[8:]) != num ||
+		crc32.Checksum(b[:24], newCRC()) != binary.LittleEndian.Uint32(b[24:]) {
+		return 0, errSegmentHeader
+	}
+	return binary.LittleEndian.Uint64(b[16:]), nil
+}
+
+// frameHeader is what stands before the records of a frame.
+type frameHeader struct {
+	seq     uint64
+	body    int64 // bytes of all records
+	records uint32
+	sum     uint32 // checksum of the records' checksums
+}
+
+func (h frameHeader) append(b []byte, salt uint64) []byte {
+	at := len(b)
+	b = binary.LittleEndian.AppendUint32(b, frameMagic)
+	b = append(b, frameVersion, 0, 0, 0)
+	b = binary.LittleEndian.AppendUint64(b, h.seq)
+	b = binary.LittleEndian.AppendUint32(b, uint32(h.body))
+	b = binary.LittleEndian.AppendUint32(b, h.records)
+	b = binary.LittleEndian.AppendUint32(b, h.sum)
+	return binary.LittleEndian.AppendUint32(b, headerCRC(b[at:], salt))
+}
+
+func headerCRC(b []byte, salt uint64) uint32 {
+	var key [8]byte
+	binary.LittleEndian.PutUint64(key[:], salt)
+	table := newCRC()
+	return crc32.Update(crc32.Checksum(key[:], table), table, b)
+}
+
+// parseFrameHeader reads the header at the front of b and tells whether it is one.
+func parseFrameHeader(b []byte, salt uint64) (frameHeader, bool) {
+	if len(b) < frameHeaderSize || binary.LittleEndian.Uint32(b) != frameMagic || b[4] != frameVersion {
+		return frameHeader{}, false
+	}
+	h := frameHeader{
+		seq:     binary.LittleEndian.Uint64(b[8:]),
+		body:    int64(binary.LittleEndian.Uint32(b[16:])),
+		records: binary.LittleEndian.Uint32(b[20:]),
+		sum:     binary.LittleEndian.Uint32(b[24:]),
+	}
+	ok := binary.LittleEndian.Uint32(b[28:]) == headerCRC(b[:28], salt) && h.body <= maxFrame
+	return h, ok
+}
+
+// recordHeader is what stands before the meta and data of a record.
+type recordHeader struct {
+	kind kind
+	meta int64
+	data int64
+	crc  uint32
+}
+
+func (h recordHeader) size() int64 { return recordHeaderSize + h.meta + h.data }
+
+var errRecordHeader = errors.New("record header is damaged")
+
+func parseRecordHeader(b []byte, left int64) (recordHeader, error) {
+	h := recordHeader{
+		kind: kind(b[0]),
+		meta: int64(binary.LittleEndian.Uint32(b[4:])),
+		data: int64(binary.LittleEndian.Uint32(b[8:])),
+		crc:  binary.LittleEndian.Uint32(b[12:]),
+	}
+	if h.meta > maxMeta || h.size() > left {
+		return h, errRecordHeader
+	}
+	if b[1] != recordVersion {
+		return h, fmt.Errorf("record version %d is unknown", b[1])
+	}
+	return h, nil
+}
+
+// frameBuilder puts a frame together in memory. The frame will stand at offset
+// base of its segment.
+type frameBuilder struct {
+	buf   []byte // room for the frame header, then records
+	crcs  []byte
+	base  int64
+	count uint32
+}
+
+func (f *frameBuilder) reset(base int64) {
+	if cap(f.buf) > 32<<20 {
+		f.buf = nil // one huge commit must not hold its memory for ever
+	}
+	f.buf = append(f.buf[:0], make([]byte, frameHeaderSize)...)
+	f.crcs = f.crcs[:0]
+	f.base, f.count = base, 0
+}
+
+// mark is a state of the builder to go back to.
+type mark struct {
+	buf, crcs int
+	count     uint32
+}
+
+func (f *frameBuilder) mark() mark { return mark{len(f.buf), len(f.crcs), f.count} }
+
+func (f *frameBuilder) rewind(m mark) {
+	f.buf, f.crcs, f.count = f.buf[:m.buf], f.crcs[:m.crcs], m.count
+}
+
+// place is where a record stands in the log.
+type place struct {
+	segment uint64
+	offset  int64 // of the record's header
+	size    int64 // of the whole record
+}
+
+// add appends a record and returns where it will stand, without the segment.
+func (f *frameBuilder) add(k kind, meta, data []byte) place {
+	at := len(f.buf)
+	f.buf = append(f.buf, byte(k), recordVersion, 0, 0)
+	f.buf = binary.LittleEndian.AppendUint32(f.buf, uint32(len(meta)))
+	f.buf = binary.LittleEndian.AppendUint32(f.buf, uint32(len(data)))
+	table := newCRC()
+	crc := crc32.Checksum(f.buf[at:], table)
+	crc = crc32.Update(crc, table, meta)
+	crc = crc32.Update(crc, table, data)
+	f.buf = binary.LittleEndian.AppendUint32(f.buf, crc)
+	f.crcs = binary.LittleEndian.AppendUint32(f.crcs, crc)
+	f.buf = append(f.buf, meta...)
+	f.buf = append(f.buf, data...)
+	f.count++
+	return place{offset: f.base + int64(at), size: int64(len(f.buf) - at)}
+}
+
+// body is the number of bytes of all records.
+func (f *frameBuilder) body() int64 { return int64(len(f.buf) - frameHeaderSize) }
+
+// finish fills in the header and returns the bytes of the frame.
+func (f *frameBuilder) finish(seq, salt uint64) []byte {
+	h := frameHeader{seq: seq, body: f.body(), records: f.count, sum: crc32.Checksum(f.crcs, newCRC())}
+	h.append(f.buf[:0], salt)
+	return f.buf
+}

@@ -1,0 +1,410 @@
+package badgerstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	badger "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"perigee/bundle/store"
+)
+
+// The keys of the index. Everything in it can be made again from the log.
+//
+//	m NAME             format, checkpoint
+//	h HANDLE           entry of a stored bundle
+//	i ID               trace of a bundle ID
+//	e UNTIL ID         order in which to forget
+//	c NAME             counter
+const (
+	prefixEntry   = 'h'
+	prefixTrace   = 'i'
+	prefixExpiry  = 'e'
+	prefixCounter = 'c'
+
+	keyFormat     = "mformat"
+	keyCheckpoint = "mcheckpoint"
+
+	indexFormat = 1
+)
+
+// index is the badger database. Reads may be concurrent; mu makes the keys of one
+// group of commits change at once.
+type index struct {
+	dir string
+	db  *badger.DB
+	mu  sync.RWMutex
+}
+
+// openIndex opens or creates the database in dir. The settings keep its memory
+// small: 4 MiB tables in memory, few of them, no caches, all values in the tree.
+func openIndex(dir string, log *slog.Logger) (*index, error) {
+	o := badger.DefaultOptions(dir).
+		WithLogger(badgerLog{log}).
+		WithSyncWrites(false).
+		WithDetectConflicts(false).
+		WithMetricsEnabled(false).
+		WithMemTableSize(4 << 20).
+		WithNumMemtables(1).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(0).
+		WithCompression(options.None).
+		WithValueThreshold(64 << 10).
+		WithValueLogFileSize(1 << 20).
+		WithNumCompactors(2).
+		WithNumLevelZeroTables(4).
+		WithNumGoroutines(1).
+		WithNumVersionsToKeep(1).
+		WithChecksumVerificationMode(options.OnTableRead)
+	db, err := badger.Open(o)
+	if err != nil {
+		return nil, fmt.Errorf("open the index in %s: %w", dir, err)
+	}
+	return &index{dir: dir, db: db}, nil
+}
+
+func (x *index) close() error {
+	if err := x.db.Close(); err != nil {
+		return fmt.Errorf("close the index in %s: %w", x.dir, err)
+	}
+	return nil
+}
+
+// get returns the value of key, or nil.
+func (x *index) get(key string) ([]byte, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.read(key)
+}
+
+// read is get for callers that hold x.mu.
+func (x *index) read(key string) ([]byte, error) {
+	txn := x.db.NewTransaction(false)
+	defer txn.Discard()
+	item, err := txn.Get([]byte(key))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the index: %w", err)
+	}
+	value, err := item.ValueCopy(nil)
+	if err != nil {
+		return nil, fmt.Errorf("read the index: %w", err)
+	}
+	return value, nil
+}
+
+func entryKey(h store.Handle) string {
+	var b [9]byte
+	b[0] = prefixEntry
+	binary.BigEndian.PutUint64(b[1:], uint64(h))
+	return string(b[:])
+}
+
+func (x *index) entry(h store.Handle) (*entry, error) {
+	value, err := x.get(entryKey(h))
+	if err != nil || value == nil {
+		return nil, err
+	}
+	return decodeEntry(value)
+}
+
+func (x *index) trace(key string) (trace, error) {
+	value, err := x.get(string(prefixTrace) + key)
+	if err != nil || value == nil {
+		return trace{}, err
+	}
+	return decodeTrace(key, value)
+}
+
+func (x *index) counter(name string) (counter, error) {
+	value, err := x.get(string(prefixCounter) + name)
+	if err != nil || value == nil {
+		return counter{}, err
+	}
+	return decodeCounter(value)
+}
+
+// find looks an ID up and, when it is live, its entry, both at one time.
+func (x *index) find(key string) (trace, *entry, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	value, err := x.read(string(prefixTrace) + key)
+	if err != nil || value == nil {
+		return trace{}, nil, err
+	}
+	t, err := decodeTrace(key, value)
+	if err != nil || t.live == 0 {
+		return t, nil, err
+	}
+	value, err = x.read(entryKey(t.live))
+	if err != nil {
+		return trace{}, nil, err
+	}
+	if value == nil {
+		return trace{}, nil, fmt.Errorf("read the index: bundle %d is named but not there: %w", t.live, store.ErrCorrupt)
+	}
+	e, err := decodeEntry(value)
+	return t, e, err
+}
+
+// apply writes the changes of c, all at once for readers.
+func (x *index) apply(c *change) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	wb := x.db.NewWriteBatch()
+	defer wb.Cancel()
+	var err error
+	set := func(key string, value []byte) {
+		if err != nil {
+			return
+		}
+		if value == nil {
+			err = wb.Delete([]byte(key))
+		} else {
+			err = wb.Set([]byte(key), value)
+		}
+	}
+	for h, e := range c.entries {
+		set(entryKey(h), appendEntry(nil, e))
+	}
+	for key, t := range c.traces {
+		set(string(prefixTrace)+key, appendTrace(nil, &t))
+	}
+	for key, there := range c.expiry {
+		if there {
+			set(string(prefixExpiry)+key, []byte{1})
+		} else {
+			set(string(prefixExpiry)+key, nil)
+		}
+	}
+	for name, n := range c.counters {
+		set(string(prefixCounter)+name, appendCounterValue(nil, n))
+	}
+	if err == nil {
+		err = wb.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("write the index: %w", err)
+	}
+	return nil
+}
+
+// each calls fn with every key and value below prefix, from the key start on,
+// until it returns false. Both are valid only during the call.
+func (x *index) each(ctx context.Context, prefix byte, start []byte, fn func(key, value []byte) (bool, error)) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	txn := x.db.NewTransaction(false)
+	defer txn.Discard()
+	o := badger.DefaultIteratorOptions
+	o.PrefetchValues = false // values stand beside the keys
+	o.Prefix = []byte{prefix}
+	it := txn.NewIterator(o)
+	defer it.Close()
+	for it.Seek(append([]byte{prefix}, start...)); it.Valid(); it.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		item := it.Item()
+		more := false
+		err := item.Value(func(value []byte) error {
+			var err error
+			more, err = fn(item.Key()[1:], value)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if !more {
+			return nil
+		}
+	}
+	return nil
+}
+
+// sync makes everything that was applied durable. Badger syncs the table in memory
+// that it is filling; the full ones that it has not yet written out are synced
+// here, and so is the folder.
+func (x *index) sync() error {
+	names, err := filepath.Glob(filepath.Join(x.dir, "*.mem"))
+	if err != nil {
+		return fmt.Errorf("sync the index: %w", err)
+	}
+	for _, name := range names {
+		if err := syncFile(name); err != nil {
+			return fmt.Errorf("sync the index: %w", err)
+		}
+	}
+	if err := x.db.Sync(); err != nil {
+		return fmt.Errorf("sync the index: %w", err)
+	}
+	if err := syncFile(x.dir); err != nil {
+		return fmt.Errorf("sync the index: %w", err)
+	}
+	return nil
+}
+
+// syncFile syncs a file or folder. A file that is gone was written out already.
+func syncFile(name string) error {
+	f, err := os.Open(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// checkpoint is a boundary of frames in the log: the index holds everything before
+// it. The header of the frame that ends there tells whether log and index belong
+// together.
+type checkpoint struct {
+	segment   uint64
+	offset    int64
+	last      int64  // offset of the frame that ends at offset; 0 when there is none
+	signature uint64 // of that frame's header
+	seq       uint64 // of the last frame
+}
+
+func (x *index) loadCheckpoint() (checkpoint, bool, error) {
+	format, err := x.get(keyFormat)
+	if err != nil || len(format) != 1 || format[0] != indexFormat {
+		return checkpoint{}, false, err
+	}
+	value, err := x.get(keyCheckpoint)
+	if err != nil || value == nil {
+		return checkpoint{}, false, err
+	}
+	d := decoder{b: value}
+	cp := checkpoint{segment: d.uint(), offset: d.size(), last: d.size(), signature: d.uint(), seq: d.uint()}
+	return cp, d.end() == nil, nil
+}
+
+// saveCheckpoint records that the index holds everything before cp. The caller has
+// synced the index, so the mark is never durable before what it vouches for.
+func (x *index) saveCheckpoint(cp checkpoint) error {
+	var b []byte
+	for _, n := range [...]uint64{cp.segment, uint64(cp.offset), uint64(cp.last), cp.signature, cp.seq} {
+		b = binary.AppendUvarint(b, n)
+	}
+	err := x.db.Update(func(txn *badger.Txn) error {
+		return errors.Join(txn.Set([]byte(keyFormat), []byte{indexFormat}), txn.Set([]byte(keyCheckpoint), b))
+	})
+	if err != nil {
+		return fmt.Errorf("write the index: %w", err)
+	}
+	return nil
+}
+
+func appendPlace(b []byte, p place) []byte {
+	b = binary.AppendUvarint(b, p.segment)
+	b = binary.AppendUvarint(b, uint64(p.offset))
+	return binary.AppendUvarint(b, uint64(p.size))
+}
+
+func (d *decoder) place() place {
+	return place{segment: d.uint(), offset: d.size(), size: d.size()}
+}
+
+// appendEntry encodes e, or returns nil for no entry.
+func appendEntry(b []byte, e *entry) []byte {
+	if e == nil {
+		return nil
+	}
+	b = appendPlace(b, e.put)
+	b = binary.AppendUvarint(b, e.file)
+	b = appendPlace(b, e.update)
+	return appendRecord(b, &e.record)
+}
+
+func decodeEntry(value []byte) (*entry, error) {
+	d := decoder{b: value}
+	e := &entry{put: d.place(), file: d.uint(), update: d.place()}
+	e.record = d.record()
+	if err := d.end(); err != nil {
+		return nil, fmt.Errorf("read the index: entry: %w", err)
+	}
+	return e, nil
+}
+
+// appendTrace encodes t, or returns nil for nothing.
+func appendTrace(b []byte, t *trace) []byte {
+	switch {
+	case t.live != 0:
+		return binary.AppendUvarint(append(b, 1), uint64(t.live))
+	case t.isGone():
+		return appendGone(appendPlace(append(b, 2), t.at), &t.gone)
+	}
+	return nil
+}
+
+func decodeTrace(key string, value []byte) (trace, error) {
+	d := decoder{b: value}
+	var t trace
+	switch d.byte() {
+	case 1:
+		t.live = store.Handle(d.uint())
+	case 2:
+		t.at = d.place()
+		kd := decoder{b: []byte(key)}
+		id := kd.id()
+		t.gone = d.gone(id)
+		if err := kd.end(); err != nil {
+			d.fail("key: " + err.Error())
+		}
+	default:
+		d.fail("unknown trace")
+	}
+	if err := d.end(); err != nil {
+		return trace{}, fmt.Errorf("read the index: trace: %w", err)
+	}
+	return t, nil
+}
+
+func appendCounterValue(b []byte, n counter) []byte {
+	return binary.AppendUvarint(appendPlace(b, n.at), n.value)
+}
+
+func decodeCounter(value []byte) (counter, error) {
+	d := decoder{b: value}
+	n := counter{at: d.place(), value: d.uint()}
+	if err := d.end(); err != nil {
+		return counter{}, fmt.Errorf("read the index: counter: %w", err)
+	}
+	return n, nil
+}
+
+// badgerLog passes badger's messages on.
+type badgerLog struct{ log *slog.Logger }
+
+func (l badgerLog) message(format string, args []any) string {
+	return "index: " + strings.TrimSpace(fmt.Sprintf(format, args...))
+}
+
+func (l badgerLog) Errorf(f string, a ...any)   { l.log.Error(l.message(f, a)) }
+func (l badgerLog) Warningf(f string, a ...any) { l.log.Warn(l.message(f, a)) }
+func (l badgerLog) Infof(f string, a ...any)    { l.log.Debug(l.message(f, a)) }
+func (l badgerLog) Debugf(string, ...any)       {}
+
+// empty tells whether the index holds nothing at all.
+func (x *index) empty() bool {
+	txn := x.db.NewTransaction(false)
+	defer txn.Discard()
+	o := badger.DefaultIteratorOptions
+	o.PrefetchValues = false
+	it := txn.NewIterator(o)
+	defer it.Close()
+	it.Rewind()
+	return !it.Valid()
+}

@@ -1,0 +1,163 @@
+package badgerstore
+
+import (
+	"fmt"
+
+	"perigee/bundle/store"
+)
+
+// plan adds the records of r to the frame and their effect to c, or says why r
+// cannot be done.
+func (s *Store) plan(c *change, r *request) error {
+	for _, m := range r.moves {
+		if err := s.planMove(c, m); err != nil {
+			return err
+		}
+	}
+	for _, op := range r.ops {
+		var err error
+		switch op := op.(type) {
+		case store.Put:
+			err = s.planPut(c, op)
+		case store.Update:
+			err = s.planUpdate(c, op)
+		case store.Delete:
+			err = s.planDelete(c, op)
+		case store.SetCounter:
+			err = s.planCounter(c, userCounter(op.Name), op.Value)
+		default:
+			err = fmt.Errorf("unknown change %T", op)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add appends a record to the frame.
+func (s *Store) add(k kind, meta, data []byte) place {
+	s.committer.scratch = meta // keep the grown buffer
+	p := s.committer.frame.add(k, meta, data)
+	p.segment = s.committer.num
+	return p
+}
+
+func (s *Store) planPut(c *change, op store.Put) error {
+	r, st := op.Record, op.Staged.(*staged)
+	if r.Handle == 0 || uint64(r.Handle) >= s.nextHandle.Load() {
+		return fmt.Errorf("put bundle %s: handle %d was not reserved with NextHandle", r.ID, r.Handle)
+	}
+	if err := checkRecord(&r); err != nil {
+		return fmt.Errorf("put bundle %s: %w", r.ID, err)
+	}
+	old, err := c.entry(r.Handle)
+	if err != nil {
+		return err
+	}
+	known, err := c.trace(idKey(r.ID))
+	if err != nil {
+		return err
+	}
+	if old != nil || known.live != 0 {
+		return fmt.Errorf("put bundle %s under handle %d: %w", r.ID, r.Handle, store.ErrExists)
+	}
+	meta := appendPut(s.committer.scratch[:0], st.num, st.crc, &r)
+	return c.putEntry(&entry{record: r, put: s.add(kindPut, meta, st.data), file: st.num})
+}
+
+func (s *Store) planUpdate(c *change, op store.Update) error {
+	r := op.Record
+	if err := checkRecord(&r); err != nil {
+		return fmt.Errorf("update bundle %d: %w", r.Handle, err)
+	}
+	old, err := c.entry(r.Handle)
+	switch {
+	case err != nil:
+		return err
+	case old == nil:
+		return fmt.Errorf("update bundle %d: %w", r.Handle, store.ErrNotFound)
+	case old.record.ID != r.ID:
+		return fmt.Errorf("update bundle %d: its ID is %s, not %s", r.Handle, old.record.ID, r.ID)
+	}
+	r.Size = old.record.Size
+	meta := appendRecord(s.committer.scratch[:0], &r)
+	return c.update(r, s.add(kindUpdate, meta, nil))
+}
+
+func (s *Store) planDelete(c *change, op store.Delete) error {
+	old, err := c.entry(op.Handle)
+	if err != nil {
+		return err
+	}
+	if old == nil {
+		return fmt.Errorf("delete bundle %d: %w", op.Handle, store.ErrNotFound)
+	}
+	g := op.Gone
+	if g.Until != 0 && g.ID != old.record.ID {
+		return fmt.Errorf("delete bundle %d: its ID is %s, not %s", op.Handle, old.record.ID, g.ID)
+	}
+	g.ID = old.record.ID
+	if err := checkEIDs(g.From.Custodian); err != nil {
+		return fmt.Errorf("delete bundle %d: %w", op.Handle, err)
+	}
+	meta := appendDelete(s.committer.scratch[:0], op.Handle, &g)
+	return c.remove(op.Handle, g, s.add(kindDelete, meta, nil))
+}
+
+func (s *Store) planCounter(c *change, name string, value uint64) error {
+	if len(name) > maxCounterName {
+		return fmt.Errorf("counter name of %d bytes is too long; the limit is %d", len(name), maxCounterName-2)
+	}
+	meta := appendCounter(s.committer.scratch[:0], name, value)
+	return c.setCounter(name, value, s.add(kindCounter, meta, nil))
+}
+
+// move is a record to be written again at the end of the log, so that its old
+// segment can go. data is what stood behind it.
+type move struct {
+	record
+	data []byte
+}
+
+// planMove writes m again if the index still points to it.
+func (s *Store) planMove(c *change, m move) error {
+	d := decoder{b: m.meta}
+	switch m.kind {
+	case kindPut:
+		file, crc := d.putFile()
+		rec := d.record()
+		e, err := c.entry(rec.Handle)
+		if err != nil || e == nil || e.put != m.place {
+			return err
+		}
+		meta := appendPut(s.committer.scratch[:0], file, crc, &e.record)
+		return c.putEntry(&entry{record: e.record, put: s.add(kindPut, meta, m.data), file: file})
+	case kindUpdate:
+		rec := d.record()
+		e, err := c.entry(rec.Handle)
+		if err != nil || e == nil || e.update != m.place {
+			return err
+		}
+		return c.update(e.record, s.add(kindUpdate, appendRecord(s.committer.scratch[:0], &e.record), nil))
+	case kindDelete, kindGone:
+		if m.kind == kindDelete {
+			d.uint()
+		}
+		id := d.id()
+		t, err := c.trace(idKey(id))
+		if err != nil || !t.isGone() || t.at != m.place {
+			return err
+		}
+		meta := appendGone(appendID(s.committer.scratch[:0], id), &t.gone)
+		return c.remember(t.gone, s.add(kindGone, meta, nil))
+	case kindCounter:
+		name := d.text(maxCounterName)
+		n, err := c.counter(name)
+		if err != nil || n.at != m.place {
+			return err
+		}
+		return s.planCounter(c, name, n.value)
+	}
+	return nil
+}

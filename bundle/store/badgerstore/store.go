@@ -1,0 +1,399 @@
+// Package badgerstore is the bundle store of a node with a disk.
+//
+// Append-only segment files, the log, are the truth: every change is a checksummed
+// record in them and synced before anyone is told. Concurrent commits share one
+// write and one sync. Bundles above Options.SmallLimit go to files of their own
+// while they arrive. Badger holds an index over the log, which is made again from
+// the log whenever it is lost, damaged or behind.
+//
+// It refuses to know what bundles mean, which to keep, and what time it is.
+package badgerstore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"perigee/bundle"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/store"
+)
+
+// Errors that callers branch on, beside those of package store.
+var (
+	// ErrLocked: another process has the store open.
+	ErrLocked = errors.New("store is in use")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("store is closed; open it again")
+)
+
+// Defaults of Options.
+const (
+	DefaultSegmentSize = 32 << 20
+	DefaultSmallLimit  = 256 << 10
+	DefaultStageMemory = 32 << 20
+	DefaultReserve     = 16 << 20
+)
+
+// Options are the choices for a store. Zero values stand for the defaults.
+type Options struct {
+	// Quota is the most bytes of bundles the store takes, staged ones
+	// included; 0 means that only the disk limits it.
+	Quota int64
+	// SegmentSize is the size at which a segment of the log is ended, in
+	// bytes.
+	SegmentSize int64
+	// SmallLimit is the largest bundle that is staged in memory and stored in
+	// the log, in bytes.
+	SmallLimit int64
+	// StageMemory is the most memory that all staged small bundles may take
+	// together, in bytes; what does not fit is staged on disk.
+	StageMemory int64
+	// Reserve is the free space that new bundles do not touch, so that deletes
+	// and the index find room, in bytes. As much is held by a ballast file that
+	// is let go when the disk is full.
+	Reserve int64
+	// Logger is told of repairs and failures.
+	Logger *slog.Logger
+	// FS is the file system of the log. The lock and the index are always on
+	// the machine's own.
+	FS FS
+	// Rand gives the salt of new segments.
+	Rand io.Reader
+}
+
+func (o Options) withDefaults() Options {
+	setDefault(&o.SegmentSize, DefaultSegmentSize)
+	setDefault(&o.SmallLimit, DefaultSmallLimit)
+	setDefault(&o.StageMemory, DefaultStageMemory)
+	setDefault(&o.Reserve, DefaultReserve)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.FS == nil {
+		o.FS = osFS{}
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	return o
+}
+
+func setDefault(v *int64, d int64) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+// layout names the files of a store.
+type layout struct{ dir string }
+
+func (l layout) lockFile() string { return filepath.Join(l.dir, "LOCK") }
+func (l layout) ballast() string  { return filepath.Join(l.dir, "BALLAST") }
+func (l layout) indexDir() string { return filepath.Join(l.dir, "index") }
+func (l layout) logDir() string   { return filepath.Join(l.dir, "log") }
+func (l layout) largeDir() string { return filepath.Join(l.dir, "large") }
+func (l layout) segmentFile(n uint64) string {
+	return filepath.Join(l.logDir(), fmt.Sprintf("%016x.seg", n))
+}
+func (l layout) largeFile(n uint64) string {
+	return filepath.Join(l.largeDir(), fmt.Sprintf("%016x.big", n))
+}
+
+// Store is a bundle store on disk. Its methods may be called concurrently.
+type Store struct {
+	layout
+	o     Options
+	fs    FS
+	log   *slog.Logger
+	lock  *os.File
+	index *index
+
+	queue  chan *request // to the committer
+	wake   chan struct{} // to the janitor; holds one
+	stop   context.CancelFunc
+	closed chan struct{} // closed by Close
+	idle   chan struct{} // closed when the committer has ended
+	open   sync.RWMutex  // held by readers; Close takes it to shut the index
+	once   sync.Once
+	wait   sync.WaitGroup // committer and janitor
+	end    error          // of Close
+
+	nextHandle  atomic.Uint64
+	nextFile    atomic.Uint64
+	commits     atomic.Int64
+	quarantined atomic.Int64
+	failure     atomic.Pointer[error]
+
+	// committer is the state of the one goroutine that writes the log.
+	committer committer
+
+	mu       sync.Mutex // guards everything below
+	segments map[uint64]*segment
+	totals   tally // its live field is unused; see segment.live
+	reserved int64 // bytes staged, on disk or in memory
+	inMemory int64 // bytes staged in memory
+	freed    []uint64
+}
+
+var _ store.Store = (*Store)(nil)
+
+// segment is a file of the log.
+type segment struct {
+	size int64 // bytes written and synced
+	live int64 // bytes of records that the index points to
+}
+
+// NextHandle implements store.Store. Handles that were never put may come again
+// after a restart.
+func (s *Store) NextHandle() store.Handle {
+	return store.Handle(s.nextHandle.Add(1) - 1)
+}
+
+// Get implements store.Store.
+func (s *Store) Get(h store.Handle) (store.Record, error) {
+	e, err := s.lookup(h)
+	if err != nil {
+		return store.Record{}, fmt.Errorf("get bundle %d: %w", h, err)
+	}
+	return e.record, nil
+}
+
+func (s *Store) lookup(h store.Handle) (*entry, error) {
+	done, err := s.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	e, err := s.index.entry(h)
+	if err == nil && e == nil {
+		err = store.ErrNotFound
+	}
+	return e, err
+}
+
+// Find implements store.Store.
+func (s *Store) Find(id bundle.ID) (store.Trace, error) {
+	done, err := s.enter()
+	if err != nil {
+		return store.Trace{}, err
+	}
+	defer done()
+	t, e, err := s.index.find(idKey(id))
+	switch {
+	case err != nil:
+		return store.Trace{}, fmt.Errorf("find bundle %s: %w", id, err)
+	case e != nil:
+		return store.Trace{Live: &e.record}, nil
+	case t.isGone():
+		return store.Trace{Gone: &t.gone}, nil
+	}
+	return store.Trace{}, nil
+}
+
+// Scan implements store.Store.
+func (s *Store) Scan(after store.Handle, limit int) ([]store.Record, error) {
+	done, err := s.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var out []store.Record
+	if limit <= 0 || after+1 == 0 {
+		return nil, nil
+	}
+	start := entryKey(after + 1)[1:]
+	err = s.index.each(context.Background(), prefixEntry, []byte(start), func(_, value []byte) (bool, error) {
+		e, err := decodeEntry(value)
+		if err != nil {
+			return false, err
+		}
+		out = append(out, e.record)
+		return len(out) < limit, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("scan bundles behind %d: %w", after, err)
+	}
+	return out, nil
+}
+
+// Counter implements store.Store.
+func (s *Store) Counter(name string) (uint64, error) {
+	done, err := s.enter()
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	n, err := s.index.counter(userCounter(name))
+	if err != nil {
+		return 0, fmt.Errorf("read counter %q: %w", name, err)
+	}
+	return n.value, nil
+}
+
+// Counters of callers and the store's own share the log.
+const handleCounter = "s/handle" // handles below it may have been used
+
+func userCounter(name string) string { return "u/" + name }
+
+// Forget implements store.Store. It writes only the index: entries that come back
+// with a rebuilt index are forgotten again the next time.
+func (s *Store) Forget(ctx context.Context, now dtntime.Time) error {
+	for {
+		more := false
+		err := s.do(ctx, func() error {
+			var err error
+			more, err = s.forgetSome(ctx, now)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("forget bundles gone before %s: %w", now, err)
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+// forgetSome forgets up to a limit and tells whether there is more. The committer
+// runs it, so nothing else changes the index meanwhile.
+func (s *Store) forgetSome(ctx context.Context, now dtntime.Time) (bool, error) {
+	const limit = 1000
+	var keys []string
+	err := s.index.each(ctx, prefixExpiry, nil, func(key, _ []byte) (bool, error) {
+		if len(key) < 8 {
+			return false, fmt.Errorf("read the index: expiry key: %w", errEncoding)
+		}
+		if dtntime.Time(binary.BigEndian.Uint64(key)) >= now {
+			return false, nil
+		}
+		keys = append(keys, string(key))
+		return len(keys) < limit, nil
+	})
+	if err != nil {
+		return false, err
+	}
+	c := newChange(s.index)
+	for _, key := range keys {
+		id := key[8:]
+		t, err := c.trace(id)
+		if err != nil {
+			return false, err
+		}
+		if t.isGone() && expiryKey(&t, id) == key {
+			if err := c.setTrace(id, trace{}); err != nil {
+				return false, err
+			}
+		}
+		c.expiry[key] = false
+	}
+	if c.size() == 0 {
+		return false, nil
+	}
+	if err := s.index.apply(c); err != nil {
+		return false, s.fail(err)
+	}
+	s.settle(c)
+	return len(keys) == limit, nil
+}
+
+// Stats implements store.Store.
+func (s *Store) Stats() store.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := store.Stats{
+		Bundles:     s.totals.bundles,
+		Bytes:       s.totals.bytes,
+		Quota:       s.o.Quota,
+		Custodial:   s.totals.custodial,
+		Gone:        s.totals.gone,
+		Segments:    int64(len(s.segments)),
+		DiskBytes:   s.totals.large,
+		Commits:     s.commits.Load(),
+		Quarantined: s.quarantined.Load(),
+	}
+	for _, seg := range s.segments {
+		st.DiskBytes += seg.size
+	}
+	if err := s.failure.Load(); err != nil {
+		st.FailedReason = (*err).Error()
+	}
+	return st
+}
+
+// settle moves the totals by a change that was applied and wakes the janitor.
+func (s *Store) settle(c *change) {
+	s.mu.Lock()
+	s.totals.add(&tally{
+		bundles: c.tally.bundles, bytes: c.tally.bytes, custodial: c.tally.custodial,
+		gone: c.tally.gone, large: c.tally.large,
+	})
+	for num, n := range c.tally.live {
+		if seg := s.segments[num]; seg != nil {
+			seg.live += n
+		}
+	}
+	s.freed = append(s.freed, c.freed...)
+	s.mu.Unlock()
+	s.wakeJanitor()
+}
+
+func (s *Store) wakeJanitor() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// fail makes the store read-only and returns the error for the caller.
+func (s *Store) fail(cause error) error {
+	err := fmt.Errorf("%w: %w; reopen the store, and check the disk", store.ErrFailed, cause)
+	if s.failure.CompareAndSwap(nil, &err) {
+		s.log.Error("store has failed and is read-only", "dir", s.dir, "error", cause)
+	}
+	return err
+}
+
+// enter keeps the index open until done is called.
+func (s *Store) enter() (done func(), err error) {
+	s.open.RLock()
+	select {
+	case <-s.closed:
+		s.open.RUnlock()
+		return nil, ErrClosed
+	default:
+		return s.open.RUnlock, nil
+	}
+}
+
+// writable tells why the store takes no writes, if it does not.
+func (s *Store) writable() error {
+	select {
+	case <-s.closed:
+		return ErrClosed
+	default:
+	}
+	if err := s.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	s.once.Do(func() {
+		close(s.closed)
+		s.stop()
+		s.wait.Wait()
+		s.end = s.shut()
+	})
+	return s.end
+}

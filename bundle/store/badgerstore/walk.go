@@ -1,0 +1,189 @@
+package badgerstore
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+// frame is a frame read back from the log.
+type frame struct {
+	frameHeader
+	offset  int64
+	end     int64
+	records []record // those that are whole
+	damage  []damage // those that are not
+}
+
+// record is a record read back from the log, without its data.
+type record struct {
+	kind kind
+	meta []byte
+	place
+	data int64 // length of the data
+}
+
+// dataOffset is where the data stands in the segment.
+func (r *record) dataOffset() int64 { return r.offset + r.size - r.data }
+
+// damage is a range of a segment that does not make sense.
+type damage struct {
+	offset, end int64
+	why         string
+}
+
+func (d damage) String() string {
+	return fmt.Sprintf("bytes %d to %d: %s", d.offset, d.end, d.why)
+}
+
+// walker reads the frames of one segment in order. Only one frame's metas are in
+// memory at a time.
+type walker struct {
+	file File
+	num  uint64
+	salt uint64
+	from int64 // a frame boundary
+	size int64 // bytes to look at
+	// frame is called with every frame found, gap with every range between
+	// frames that holds none. The last gap may be a torn frame.
+	frame func(*frame) error
+	gap   func(damage) error
+}
+
+// walk reads until the end of the segment, ctx ends or a callback fails.
+func (w *walker) walk(ctx context.Context) error {
+	head := make([]byte, frameHeaderSize)
+	lastSeq := uint64(0)
+	for off := w.from; off < w.size; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		h, ok, err := w.header(head, off)
+		if err != nil {
+			return err
+		}
+		if !ok || h.seq <= lastSeq || h.body > w.size-off-frameHeaderSize {
+			next := w.size
+			if !ok { // a good header whose body is missing is a torn frame
+				if next, err = w.search(ctx, off+1, lastSeq); err != nil {
+					return err
+				}
+			}
+			if err := w.gap(damage{off, next, "no frame"}); err != nil {
+				return err
+			}
+			off = next
+			continue
+		}
+		lastSeq = h.seq
+		fr, err := w.read(h, off)
+		if err != nil {
+			return err
+		}
+		if err := w.frame(fr); err != nil {
+			return err
+		}
+		off = fr.end
+	}
+	return nil
+}
+
+func (w *walker) header(buf []byte, off int64) (frameHeader, bool, error) {
+	if w.size-off < frameHeaderSize {
+		return frameHeader{}, false, nil
+	}
+	if _, err := w.file.ReadAt(buf, off); err != nil {
+		return frameHeader{}, false, fmt.Errorf("read segment %d at %d: %w", w.num, off, err)
+	}
+	h, ok := parseFrameHeader(buf, w.salt)
+	return h, ok, nil
+}
+
+// search looks for the next frame header at or behind off, and returns the size
+// of the segment when there is none.
+func (w *walker) search(ctx context.Context, off int64, lastSeq uint64) (int64, error) {
+	buf := make([]byte, 64<<10)
+	for off+frameHeaderSize <= w.size {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		n := int(min(int64(len(buf)), w.size-off))
+		if _, err := w.file.ReadAt(buf[:n], off); err != nil {
+			return 0, fmt.Errorf("read segment %d at %d: %w", w.num, off, err)
+		}
+		last := n - frameHeaderSize
+		for i := 0; i <= last; i++ {
+			if binary.LittleEndian.Uint32(buf[i:]) != frameMagic {
+				continue
+			}
+			h, ok := parseFrameHeader(buf[i:n], w.salt)
+			if ok && h.seq > lastSeq && h.body <= w.size-off-int64(i)-frameHeaderSize {
+				return off + int64(i), nil
+			}
+		}
+		off += int64(last) + 1
+	}
+	return w.size, nil
+}
+
+// read reads the records of the frame at off, which is known to fit.
+func (w *walker) read(h frameHeader, off int64) (*frame, error) {
+	fr := &frame{frameHeader: h, offset: off, end: off + frameHeaderSize + h.body}
+	pos := off + frameHeaderSize
+	in := bufio.NewReaderSize(io.NewSectionReader(w.file, pos, h.body), 128<<10)
+	table := newCRC()
+	var crcs [4]byte
+	sum := uint32(0)
+	var head [recordHeaderSize]byte
+	for pos < fr.end {
+		if fr.end-pos < recordHeaderSize {
+			fr.damage = append(fr.damage, damage{pos, fr.end, "record cut short"})
+			return fr, nil
+		}
+		if _, err := io.ReadFull(in, head[:]); err != nil {
+			return nil, fmt.Errorf("read segment %d at %d: %w", w.num, pos, err)
+		}
+		rh, err := parseRecordHeader(head[:], fr.end-pos)
+		if err != nil {
+			fr.damage = append(fr.damage, damage{pos, fr.end, err.Error()})
+			return fr, nil
+		}
+		meta := make([]byte, rh.meta)
+		if _, err := io.ReadFull(in, meta); err != nil {
+			return nil, fmt.Errorf("read segment %d at %d: %w", w.num, pos, err)
+		}
+		crc := crc32.Update(crc32.Checksum(head[:12], table), table, meta)
+		if crc, err = crcOf(in, rh.data, crc, table); err != nil {
+			return nil, fmt.Errorf("read segment %d at %d: %w", w.num, pos, err)
+		}
+		binary.LittleEndian.PutUint32(crcs[:], rh.crc)
+		sum = crc32.Update(sum, table, crcs[:])
+		if crc != rh.crc {
+			fr.damage = append(fr.damage, damage{pos, pos + rh.size(), "record does not match its checksum"})
+		} else {
+			fr.records = append(fr.records, record{rh.kind, meta, place{w.num, pos, rh.size()}, rh.data})
+		}
+		pos += rh.size()
+	}
+	if len(fr.damage) == 0 && (sum != h.sum || uint32(len(fr.records)) != h.records) {
+		fr.damage = append(fr.damage, damage{off, fr.end, "records do not match the frame's checksum"})
+	}
+	return fr, nil
+}
+
+// crcOf adds the next n bytes of in to crc.
+func crcOf(in *bufio.Reader, n int64, crc uint32, table *crc32.Table) (uint32, error) {
+	for n > 0 {
+		chunk, err := in.Peek(int(min(n, int64(in.Size()))))
+		if len(chunk) == 0 {
+			return 0, err
+		}
+		crc = crc32.Update(crc, table, chunk)
+		in.Discard(len(chunk)) // cannot fail: the bytes were peeked
+		n -= int64(len(chunk))
+	}
+	return crc, nil
+}
