@@ -13,13 +13,21 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"perigee/agent/durable"
+	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/dtntime"
 	"perigee/models"
+	"perigee/models/mining"
+	"perigee/models/payload"
 )
 
 // Service numbers of the applications under their node (ipn:N.SERVICE).
@@ -48,21 +56,198 @@ type Parts struct {
 
 // Agent is the satellite's application. New makes one, Run runs it once.
 type Agent struct {
-	cfg    Config
-	client app.Client
-	clock  dtntime.Clock
-	engine EngineFactory
-	rand   *rand.Rand
-	log    *slog.Logger
-	disk   durable.Disk
+	cfg       Config
+	client    app.Client
+	clock     dtntime.Clock
+	newEngine EngineFactory
+	rand      *rand.Rand
+	log       *slog.Logger
+	disk      durable.Disk
+
+	// Made by Run.
+	node     bundle.EID
+	runner   *runner
+	miner    *miner
+	receipts *outbox
+	// slots and updates belong to the goroutine that receives updates.
+	slots   *slots
+	updates *updates
+	wait    backoff // for updates
 }
 
 // New checks cfg and returns an agent. It touches neither disk nor client.
+// Errors about cfg wrap ErrConfig.
 func New(cfg Config, parts Parts) (*Agent, error) {
-	return nil, errors.New("not yet")
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if parts.Client == nil || parts.Clock == nil {
+		return nil, fmt.Errorf("%w: an agent needs a client and a clock", ErrConfig)
+	}
+	a := &Agent{
+		cfg: cfg, client: parts.Client, clock: parts.Clock, newEngine: parts.Engine,
+		rand: parts.Rand, log: parts.Log, disk: parts.Disk,
+	}
+	if a.newEngine == nil {
+		a.newEngine = func(n *models.Network) (models.Engine, error) { return models.NewEngine(n, cfg.Detect.Threads) }
+	}
+	if a.rand == nil {
+		a.rand = rand.New(rand.NewPCG(cfg.Craft.Seed, 0x6167656e74))
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	return a, nil
 }
 
 // Run does the agent's work until ctx ends, and then returns nil once all of it
 // has stopped. It returns early with an error when the agent cannot go on: no
-// usable network, or a disk that fails.
-func (a *Agent) Run(ctx context.Context) error { return nil }
+// usable network, a disk that fails, or a client that was closed.
+func (a *Agent) Run(ctx context.Context) error {
+	err := a.run(ctx)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+func (a *Agent) run(ctx context.Context) (err error) {
+	if err := a.prepare(ctx); err != nil {
+		return fmt.Errorf("start the satellite application: %w", err)
+	}
+	defer func() { err = errors.Join(err, a.runner.engine.Close()) }()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, work := range []func(context.Context) error{
+		a.miner.run, a.miner.outbox.run, a.receipts.run, a.sendTelemetry, a.receiveUpdates,
+	} {
+		group.Go(func() error { return work(ctx) })
+	}
+	return group.Wait()
+}
+
+// prepare brings the agent to where an earlier run stopped.
+func (a *Agent) prepare(ctx context.Context) error {
+	if err := a.disk.MkdirAll(a.cfg.DataDir); err != nil {
+		return err
+	}
+	if err := a.disk.Sweep(a.cfg.DataDir); err != nil {
+		return err
+	}
+	if err := a.findNode(ctx); err != nil {
+		return err
+	}
+	var err error
+	if a.receipts, err = a.openOutbox("receipts", nil); err != nil {
+		return err
+	}
+	a.receipts.out = app.Outgoing{
+		To: a.cfg.Ground.WithService(ServiceReceipts), Custody: true,
+		Lifetime: a.cfg.Updates.ReceiptLifetime.dtn(), Priority: bundle.PriorityExpedited,
+	}
+	if a.updates, err = openUpdates(&a.cfg, a.disk, a.log); err != nil {
+		return err
+	}
+	n, err := a.findNetwork()
+	if err != nil {
+		return err
+	}
+	if err := a.prepareMiner(); err != nil {
+		return err
+	}
+	engine, err := a.newEngine(n)
+	if err != nil {
+		return fmt.Errorf("start the engine: %w", err)
+	}
+	a.runner = &runner{
+		clock: a.clock, engine: engine, active: a.slots.Active,
+		detect: models.DetectOptions{Threshold: a.cfg.Detect.Threshold, NMS: a.cfg.Detect.NMS},
+	}
+	a.miner.runner = a.runner
+	a.wait = a.newBackoff()
+	a.log.Info("satellite application starts", "node", a.node, "model", n.Hash(), "version", a.slots.Active.Version)
+	return nil
+}
+
+// findNode asks the node for its ID, and waits for it if need be.
+func (a *Agent) findNode(ctx context.Context) error {
+	for wait := a.newBackoff(); ; {
+		status, err := a.client.Status(ctx)
+		if err == nil {
+			a.node = status.Node
+			return nil
+		}
+		if !isPassing(err) || ctx.Err() != nil {
+			return errors.Join(ctx.Err(), fmt.Errorf("ask the node for its ID: %w", err))
+		}
+		a.log.Info("node does not answer; trying again", "err", err)
+		if err := wait.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// findNetwork opens the slots and reports a rollback before it is durable, so
+// that it is never left unsaid.
+func (a *Agent) findNetwork() (*models.Network, error) {
+	s, n, back, err := openSlots(&a.cfg, a.disk, a.log)
+	if err != nil {
+		return nil, err
+	}
+	a.slots = s
+	if back == nil {
+		return n, nil
+	}
+	r := a.receipt(back.from.Update, back.from.Version, payload.StatusRolledBack, back.reason)
+	if err := a.conclude(r); err != nil {
+		return nil, err
+	}
+	return n, s.commit()
+}
+
+func (a *Agent) prepareMiner() error {
+	state, err := readMined(a.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	filter, err := mining.New(a.cfg.Mining, a.stream())
+	if err != nil {
+		return err
+	}
+	// A batch that the state does not count yet is made again.
+	box, err := a.openOutbox("outbox", func(l letter) bool { return l.key < batchKey(state.Batch) })
+	if err != nil {
+		return err
+	}
+	box.out = app.Outgoing{
+		To: a.cfg.Ground.WithService(ServiceSamples), Custody: true,
+		Lifetime: a.cfg.Batch.Lifetime.dtn(), Priority: a.cfg.Batch.Priority,
+	}
+	a.miner = &miner{
+		cfg: &a.cfg, clock: a.clock, disk: a.disk, log: a.log, source: newSource(a.cfg.Source), filter: filter,
+		outbox: box, open: filepath.Join(a.cfg.DataDir, "open"), state: state,
+	}
+	return a.miner.tidy()
+}
+
+func (a *Agent) openOutbox(name string, keep func(letter) bool) (*outbox, error) {
+	o, err := newOutbox(filepath.Join(a.cfg.DataDir, name), a.disk, keep)
+	if err != nil {
+		return nil, err
+	}
+	o.client, o.log, o.backoff = a.client, a.log, a.newBackoff()
+	return o, nil
+}
+
+// stream returns a source of randomness for one goroutine.
+func (a *Agent) stream() *rand.Rand { return rand.New(rand.NewPCG(a.rand.Uint64(), a.rand.Uint64())) }
+
+func (a *Agent) newBackoff() backoff {
+	return backoff{first: time.Duration(a.cfg.Retry.First), most: time.Duration(a.cfg.Retry.Most), rand: a.stream()}
+}
+
+func (a *Agent) goldenDir() string {
+	if a.cfg.Updates.Golden != "" {
+		return a.cfg.Updates.Golden
+	}
+	return filepath.Join(a.cfg.DataDir, "golden")
+}

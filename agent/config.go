@@ -9,13 +9,14 @@ import (
 	"perigee/bundle/dtntime"
 	"perigee/models"
 	"perigee/models/mining"
+	"perigee/models/payload"
 )
 
 // Limits on what a Config may ask for.
 const (
-	MaxBatchBytes   = 8 << 20  // of the pictures of one batch
-	MaxBatchSamples = 256      // samples of one batch
-	MaxPictureBytes = 16 << 20 // of one picture file
+	MaxBatchBytes   = payload.MaxBatch   // of the pictures of one batch
+	MaxBatchSamples = payload.MaxSamples // samples of one batch
+	MaxPictureBytes = payload.MaxPicture // of one picture file
 )
 
 // ErrConfig is wrapped by every error about a Config.

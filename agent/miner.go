@@ -1,0 +1,289 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"perigee/agent/durable"
+	"perigee/bundle/dtntime"
+	"perigee/models"
+	"perigee/models/mining"
+	"perigee/models/payload"
+)
+
+// Counters run since the satellite was commissioned.
+type Counters struct {
+	Taken      uint64 `json:"taken"`       // pictures looked at
+	TakenBytes uint64 `json:"taken_bytes"` // of these
+	Hard       uint64 `json:"hard"`        // of these, found hard
+	Oversize   uint64 `json:"oversize"`    // pictures above the limit, left out
+	Broken     uint64 `json:"broken"`      // pictures that could not be read, left out
+	Closed     uint64 `json:"closed"`      // samples in closed batches
+	// ClosedBytes is the payloads of the closed batches.
+	ClosedBytes uint64 `json:"closed_bytes"`
+}
+
+// mined is what the miner must not forget. It is written after every picture.
+type mined struct {
+	Cursor   cursor        `json:"cursor"`
+	Batch    uint64        `json:"batch"`            // number of the open batch
+	Open     []models.Hash `json:"open,omitempty"`   // samples in it
+	Bytes    int64         `json:"bytes,omitempty"`  // of their pictures
+	Opened   dtntime.Time  `json:"opened,omitempty"` // when the first one came
+	Counters Counters      `json:"counters"`
+}
+
+// miner looks at pictures and batches the hard ones. A sample is a file of the
+// open folder before the state names it; a batch is a file of the outbox before
+// the state moves on to the next. So a crash loses nothing: what the state does
+// not name is done again.
+type miner struct {
+	cfg    *Config
+	clock  dtntime.Clock
+	disk   durable.Disk
+	log    *slog.Logger
+	source source
+	filter mining.Filter
+	runner *runner
+	outbox *outbox
+	open   string // folder of the open batch
+
+	mu    sync.Mutex // guards state against readers; only the miner's goroutine writes
+	state mined
+}
+
+const stateFile = "state.json"
+
+// maxFound bounds the detections that travel with a sample, best first, so that
+// those of a full batch add less than 1 MiB to its pictures.
+const maxFound = 100
+
+// readMined reads the state of an earlier run.
+func readMined(dir string) (mined, error) {
+	var m mined
+	if _, err := durable.ReadJSON(filepath.Join(dir, stateFile), maxStateFile, &m); err != nil {
+		return mined{}, fmt.Errorf("recall the pictures taken: %w", err)
+	}
+	return m, nil
+}
+
+func batchKey(number uint64) string { return fmt.Sprintf("%016d", number) }
+
+// tidy removes samples that the state does not name.
+func (m *miner) tidy() error {
+	if err := m.disk.MkdirAll(m.open); err != nil {
+		return err
+	}
+	if err := m.disk.Sweep(m.open); err != nil {
+		return err
+	}
+	names, err := durable.Names(m.open)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if slices.ContainsFunc(m.state.Open, func(id models.Hash) bool { return sampleName(id) == name }) {
+			continue
+		}
+		if err := m.disk.Remove(filepath.Join(m.open, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sampleName(id models.Hash) string { return fmt.Sprintf("%x.cbor", id[:]) }
+
+func (m *miner) samplePath(id models.Hash) string { return filepath.Join(m.open, sampleName(id)) }
+
+// counters returns a snapshot.
+func (m *miner) counters() Counters {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state.Counters
+}
+
+// save makes next the state, on disk first.
+func (m *miner) save(next mined) error {
+	if err := m.disk.WriteJSON(filepath.Join(m.cfg.DataDir, stateFile), next); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state = next
+	return nil
+}
+
+// run looks at one picture after the other until ctx ends.
+func (m *miner) run(ctx context.Context) error {
+	last := m.clock.Now()
+	for {
+		if err := m.outbox.waitRoom(ctx, m.cfg.Batch.OutboxBytes); err != nil {
+			return err
+		}
+		p, err := m.source.next(m.state.Cursor)
+		if err != nil {
+			m.log.Error("pictures cannot be reached; trying again", "err", err)
+		}
+		if len(m.state.Open) > 0 && (m.aged() || err == nil && p == nil && m.source.ended()) {
+			if err := m.close(); err != nil {
+				return err
+			}
+		}
+		if err := pause(ctx, m.untilNext(p, last)); err != nil {
+			return err
+		}
+		last = m.clock.Now()
+		if p == nil {
+			continue
+		}
+		if err := m.process(ctx, p); err != nil {
+			return err
+		}
+	}
+}
+
+// untilNext returns how long to wait before the next picture, the one before
+// having been begun at last.
+func (m *miner) untilNext(p *picture, last dtntime.Time) time.Duration {
+	wait := time.Duration(m.cfg.Source.Interval)
+	if p != nil && p.pause > 0 {
+		wait = p.pause
+	}
+	return wait - m.clock.Now().Sub(last).Std()
+}
+
+// aged tells whether the open batch has waited long enough.
+func (m *miner) aged() bool {
+	return m.clock.Now().Sub(m.state.Opened) >= m.cfg.Batch.MaxWait.dtn()
+}
+
+// process looks at one picture and makes the outcome durable.
+func (m *miner) process(ctx context.Context, p *picture) error {
+	next := m.state
+	next.Cursor = p.next
+	data, err := m.read(p)
+	if err != nil {
+		m.log.Warn("picture left out", "picture", p.name, "err", err)
+		if errors.Is(err, durable.ErrTooLarge) {
+			next.Counters.Oversize++
+		} else {
+			next.Counters.Broken++
+		}
+		return m.save(next)
+	}
+	found, model, err := m.runner.look(ctx, data)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		m.log.Warn("picture left out", "picture", p.name, "err", err)
+		next.Counters.Broken++
+		return m.save(next)
+	}
+	next.Counters.Taken++
+	next.Counters.TakenBytes += uint64(len(data))
+	verdict := m.filter.Judge(found)
+	m.log.Debug("picture seen", "picture", p.name, "objects", len(found), "hard", verdict.Hard, "value", verdict.Value)
+	if !verdict.Hard {
+		return m.save(next)
+	}
+	s := payload.NewSample(data)
+	s.Name, s.Taken, s.Model = shorten(p.name, payload.MaxName), p.taken, model
+	s.Found = found[:min(len(found), maxFound)]
+	s.Filter, s.Value = m.filter.Name(), verdict.Value
+	if s.Taken == 0 {
+		s.Taken = m.clock.Now()
+	}
+	next.Counters.Hard++
+	return m.add(next, s)
+}
+
+func (m *miner) read(p *picture) ([]byte, error) {
+	if p.bad != nil {
+		return nil, p.bad
+	}
+	return durable.Read(p.path, m.cfg.Source.MaxPictureBytes)
+}
+
+// add puts a sample into the open batch, closing batches as they fill up. next is
+// the state with the picture counted.
+func (m *miner) add(next mined, s payload.Sample) error {
+	if slices.Contains(m.state.Open, s.ID) {
+		return m.save(next)
+	}
+	size := int64(len(s.Picture))
+	if len(m.state.Open) > 0 && m.state.Bytes+size > m.cfg.Batch.Bytes {
+		if err := m.close(); err != nil {
+			return err
+		}
+		closed := m.state
+		next.Batch, next.Open, next.Bytes, next.Opened = closed.Batch, nil, 0, 0
+		next.Counters.Closed, next.Counters.ClosedBytes = closed.Counters.Closed, closed.Counters.ClosedBytes
+	}
+	data, err := (&payload.SampleBatch{Batch: next.Batch, Samples: []payload.Sample{s}}).Encode()
+	if err != nil {
+		return fmt.Errorf("keep sample %s: %w", s.Name, err)
+	}
+	if err := m.disk.Write(m.samplePath(s.ID), data); err != nil {
+		return err
+	}
+	if len(next.Open) == 0 {
+		next.Opened = m.clock.Now()
+	}
+	next.Open = append(slices.Clone(next.Open), s.ID)
+	next.Bytes += size
+	if err := m.save(next); err != nil {
+		return err
+	}
+	if len(next.Open) >= m.cfg.Batch.Samples || next.Bytes >= m.cfg.Batch.Bytes {
+		return m.close()
+	}
+	return nil
+}
+
+// close puts the open batch on its way and begins the next.
+func (m *miner) close() error {
+	now := m.state
+	batch := payload.SampleBatch{Batch: now.Batch}
+	for _, id := range now.Open {
+		data, err := durable.Read(m.samplePath(id), payload.MaxMessage)
+		if err != nil {
+			return fmt.Errorf("close batch %d: %w", now.Batch, err)
+		}
+		one, err := payload.DecodeSampleBatch(data)
+		if err != nil {
+			m.log.Error("a kept sample is damaged and is lost", "sample", id, "err", err)
+			continue
+		}
+		batch.Samples = append(batch.Samples, one.Samples...)
+	}
+	data, err := batch.Encode()
+	if err != nil {
+		return fmt.Errorf("close batch %d: %w", now.Batch, err)
+	}
+	l, err := m.outbox.write(batchKey(now.Batch), len(batch.Samples), data)
+	if err != nil {
+		return err
+	}
+	next := mined{Cursor: now.Cursor, Batch: now.Batch + 1, Counters: now.Counters}
+	next.Counters.Closed += uint64(len(batch.Samples))
+	next.Counters.ClosedBytes += uint64(len(data))
+	if err := m.save(next); err != nil {
+		return err
+	}
+	m.outbox.add(l)
+	m.log.Info("batch of hard samples closed", "batch", now.Batch, "samples", len(batch.Samples), "size", len(data))
+	for _, id := range now.Open {
+		if err := m.disk.Remove(m.samplePath(id)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
