@@ -182,7 +182,8 @@ func (f ibtFilter) Judge(found []models.Detection) Verdict {
 	}
 	unsure := 0
 	for _, d := range found {
-		if score(d) <= f.box {
+		// At the precision of scores, so that 0.6 is not above 0.6.
+		if float32(score(d)) <= float32(f.box) {
 			unsure++
 		}
 	}
