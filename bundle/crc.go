@@ -26,7 +26,22 @@ func makeX25() *[256]uint16 {
 	return &table
 }
 
-var zeros [4]byte
+// CRC fields with the value zero, over which CRCs are computed.
+var (
+	zeroField16  = []byte{0x42, 0, 0}
+	zeroField32C = []byte{0x44, 0, 0, 0, 0}
+)
+
+// zeroField is the CRC field of type t with the value zero.
+func (t CRCType) zeroField() []byte {
+	switch t {
+	case CRC16:
+		return zeroField16
+	case CRC32C:
+		return zeroField32C
+	}
+	return nil
+}
 
 // size is the length of a CRC of type t in bytes.
 func (t CRCType) size() int {
@@ -90,12 +105,7 @@ func (c *checksum) add(p []byte) {
 }
 
 // addField runs the CRC over the CRC field itself, its value taken as zero.
-func (c *checksum) addField() {
-	if c.kind != CRCNone {
-		c.add([]byte{0x40 | byte(c.kind.size())})
-		c.add(zeros[:c.kind.size()])
-	}
-}
+func (c *checksum) addField() { c.add(c.kind.zeroField()) }
 
 // sum is the value as it stands in the block.
 func (c *checksum) sum() uint32 {

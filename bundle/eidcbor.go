@@ -66,7 +66,7 @@ func scanEID(d *cbor.Decoder) (EID, []byte, error) {
 	at := d.Offset()
 	switch scheme := f.uint(); {
 	case f.err != nil:
-		return EID{}, nil, f.err
+		return EID{}, nil, f.result()
 	case scheme == uint64(SchemeDTN):
 		ssp := scanDTN(&f)
 		return EID{}, ssp, f.end()
@@ -144,8 +144,8 @@ func scanIPN(f *fields) EID {
 		numbers[n] = v
 		n++
 	}
-	if inner.err != nil {
-		f.err = inner.err
+	if err := inner.result(); err != nil {
+		f.keep(err)
 		return EID{}
 	}
 	if n < 2 {

@@ -31,8 +31,8 @@ func (b *Bundle) AppendHeader(dst []byte) []byte {
 func (b *Bundle) Append(dst, payload []byte) []byte {
 	dst = slices.Grow(dst, b.HeaderLen()+len(payload)+b.Payload.tailLen())
 	dst = b.AppendHeader(dst)
+	sum := b.Payload.checksum(dst)
 	dst = append(dst, payload...)
-	sum := b.Payload.checksum()
 	sum.add(payload)
 	return b.Payload.appendTail(dst, &sum)
 }
@@ -60,12 +60,13 @@ func (b *Bundle) EncodedLen() uint64 {
 // must hold exactly b.Payload.Length bytes. It returns how many bytes it wrote.
 // It never changes b.
 func (b *Bundle) Encode(w io.Writer, payload io.Reader) (int64, error) {
-	n, err := w.Write(b.AppendHeader(nil))
+	header := b.AppendHeader(nil)
+	n, err := w.Write(header)
 	written := int64(n)
 	if err != nil {
 		return written, fmt.Errorf("write header of bundle %s: %w", b.ID(), err)
 	}
-	sum := b.Payload.checksum()
+	sum := b.Payload.checksum(header)
 	copied, err := copyPayload(w, payload, b.Payload.Length, &sum)
 	written += copied
 	if err != nil {

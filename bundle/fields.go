@@ -89,12 +89,14 @@ func (f *fields) end() error {
 	return f.result()
 }
 
-// result is the first error as an error value.
+// result is the first error as an error value. It is a copy, so that a decoder may
+// stay on the stack although the error does not.
 func (f *fields) result() error {
-	if f.err != nil {
-		return f.err
+	if f.err == nil {
+		return nil
 	}
-	return nil
+	err := *f.err
+	return &err
 }
 
 // crc reads the CRC field and the end of the block, and verifies the CRC over
@@ -118,7 +120,7 @@ func (f *fields) crc(t CRCType) {
 	block := f.d.Slice(f.start)
 	c := newChecksum(t)
 	c.add(block[:valueEnd-f.start-t.size()])
-	c.add(zeros[:t.size()])
+	c.add(t.zeroField()[1:])
 	c.add(block[valueEnd-f.start:])
 	if got := crcValue(value); got != c.sum() {
 		f.fail(at, "4.2.2", "CRC is %0*x but the block's bytes give %0*x", 2*t.size(), got, 2*t.size(), c.sum())

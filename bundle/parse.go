@@ -39,7 +39,7 @@ func Parse(b []byte, lim Limits) (Bundle, []byte, error) {
 	}
 	end := n + int(length)
 	payload := b[n:end:end]
-	sum := bndl.Payload.checksum()
+	sum := bndl.Payload.checksum(b[:n])
 	sum.add(payload)
 	if err := bndl.Payload.checkTail(b[end:], end, &sum); err != nil {
 		return Bundle{}, nil, err
@@ -145,7 +145,7 @@ func (b *Bundle) parseBlock(d *cbor.Decoder, lim Limits) (bool, error) {
 		}
 	}
 	if b.Extensions == nil {
-		b.Extensions = make([]Block, 0, 4)
+		b.Extensions = make([]Block, 0, 6)
 	}
 	b.Extensions = append(b.Extensions, blk)
 	return false, nil

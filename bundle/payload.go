@@ -53,19 +53,22 @@ func (p *PayloadHeader) tailLen() int {
 	return n
 }
 
-// checksum begins the CRC of the block, its head already included.
-func (p *PayloadHeader) checksum() checksum {
-	var head [32]byte
+// checksum begins the CRC of the block, given a header of a bundle, which ends
+// with the block's head.
+func (p *PayloadHeader) checksum(header []byte) checksum {
 	c := newChecksum(p.CRC)
-	c.add(p.append(head[:0]))
+	c.add(header[len(header)-p.encodedLen():])
 	return c
 }
+
+// breakByte ends an array of indefinite length.
+var breakByte = []byte{cbor.BreakByte}
 
 // appendTail appends what follows the data, given the CRC up to there.
 func (p *PayloadHeader) appendTail(dst []byte, c *checksum) []byte {
 	c.addField()
 	if p.open {
-		c.add([]byte{cbor.BreakByte})
+		c.add(breakByte)
 	}
 	dst = c.appendField(dst)
 	if p.open {
@@ -88,7 +91,7 @@ func (p *PayloadHeader) checkTail(tail []byte, at int, c *checksum) error {
 		}
 		c.addField()
 		if p.open {
-			c.add([]byte{cbor.BreakByte})
+			c.add(breakByte)
 		}
 		if got := crcValue(value); got != c.sum() {
 			return malformed(at, "4.2.2", "payload CRC is %0*x but the block's bytes give %0*x",

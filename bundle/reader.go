@@ -91,9 +91,9 @@ func (r *Reader) readHeader() {
 func (r *Reader) begin(bndl Bundle, used int) {
 	r.bndl = bndl
 	r.headerLen, r.off = int64(used), int64(used)
-	r.buf = r.buf[used:]
 	r.left = bndl.Payload.Length
-	r.sum = bndl.Payload.checksum()
+	r.sum = bndl.Payload.checksum(r.buf[:used])
+	r.buf = r.buf[used:]
 	r.state = atPayload
 }
 

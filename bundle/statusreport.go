@@ -151,7 +151,7 @@ func (i *StatusItem) parse(d *cbor.Decoder) error {
 		i.Asserted = asserted
 	}
 	if f.err != nil {
-		return f.err
+		return f.result()
 	}
 	more, err := d.More(&f.items)
 	f.keep(err)
