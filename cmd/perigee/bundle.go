@@ -4,10 +4,10 @@ import "github.com/spf13/cobra"
 
 // bundleCommands lists the commands under "perigee bundle".
 func bundleCommands(e *env) []*cobra.Command {
-	return []*cobra.Command{
+	return append(storedBundleCommands(e),
 		newInspect(e),
 		newCreate(e),
-	}
+	)
 }
 
 func newBundle(e *env) *cobra.Command {

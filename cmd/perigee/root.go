@@ -28,10 +28,10 @@ type env struct {
 
 // commands lists the commands; each has a file of its own.
 func commands(e *env) []*cobra.Command {
-	return []*cobra.Command{
+	return append(daemonCommands(e),
 		newBundle(e),
 		newMan(e),
-	}
+	)
 }
 
 // run executes the command line args and returns the exit code.

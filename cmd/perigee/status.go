@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"perigee/bundle/app"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/store"
+)
+
+func newStatus(e *env) *cobra.Command {
+	return daemonCommand(e, "status", "Show the node, its links, store, custody and next contacts",
+		`Status shows a snapshot of the node. Of a link it tells what the contact plan
+says (always, contact, waiting) and what is there (up, connecting, down). In JSON,
+times are DTN times in milliseconds.`,
+		`  perigee status
+  perigee status -o json --socket /run/perigee/sat.sock`, runStatus)
+}
+
+func runStatus(ctx context.Context, e *env, client app.Client) error {
+	s, err := client.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("status: %w", err)
+	}
+	return e.print(s, func(w io.Writer) {
+		row(w, "node", s.Node)
+		row(w, "version", orDash(s.Version))
+		row(w, "running for", ago(s.Now, s.Started))
+		row(w, "store", storeText(s.Store))
+		row(w, "custody", fmt.Sprintf("%d held, %d in flight", s.Custody.Held, s.Custody.InFlight))
+		c := s.Counters
+		row(w, "bundles", fmt.Sprintf("%d created, %d received, %d sent, %d delivered, %d deleted, %d duplicates",
+			c.BundlesCreated, c.BundlesReceived, c.BundlesSent, c.BundlesDelivered, c.BundlesDeleted, c.Duplicates))
+		row(w, "transfers", fmt.Sprintf("%d accepted, %d released, %d refused, %d retransmissions",
+			c.CustodyAccepted, c.CustodyReleased, c.CustodyRefused, c.Retransmissions))
+		section(w, "LINKS")
+		linkTable(w, s)
+		section(w, "CONTACTS")
+		contactTable(w, s)
+	})
+}
+
+func storeText(s store.Stats) string {
+	text := fmt.Sprintf("%d bundles, %s of %s", s.Bundles, bytesText(s.Bytes), bytesText(s.Quota))
+	if s.FailedReason != "" {
+		text += "; FAILED: " + s.FailedReason
+	}
+	return text
+}
+
+func newLinkLs(e *env) *cobra.Command {
+	return daemonCommand(e, "ls", "List the links", "", "  perigee link ls\n  perigee link ls -o json",
+		func(ctx context.Context, e *env, client app.Client) error {
+			s, err := client.Status(ctx)
+			if err != nil {
+				return fmt.Errorf("link ls: %w", err)
+			}
+			return e.print(orEmpty(s.Links), func(w io.Writer) { linkTable(w, s) })
+		})
+}
+
+func linkTable(w io.Writer, s app.Status) {
+	row(w, "PEER", "LAYER", "ADDRESS", "PLAN", "LINK", "SINCE", "QUEUED", "SENT", "RECEIVED", "LAST ERROR")
+	for _, l := range s.Links {
+		row(w, l.Peer, l.Layer, orDash(l.Address), l.Scheduled, l.Physical, ago(s.Now, l.Since),
+			fmt.Sprintf("%d (%s)", l.Queued, bytesText(l.QueuedBytes)),
+			fmt.Sprintf("%d (%s)", l.BundlesSent, bytesText(l.BytesSent)),
+			fmt.Sprintf("%d (%s)", l.BundlesReceived, bytesText(l.BytesReceived)), orDash(l.LastError))
+	}
+}
+
+func newContactLs(e *env) *cobra.Command {
+	return daemonCommand(e, "ls", "List the present and coming contacts of the node", "",
+		"  perigee contact ls\n  perigee contact ls -o json",
+		func(ctx context.Context, e *env, client app.Client) error {
+			s, err := client.Status(ctx)
+			if err != nil {
+				return fmt.Errorf("contact ls: %w", err)
+			}
+			return e.print(orEmpty(s.Contacts), func(w io.Writer) { contactTable(w, s) })
+		})
+}
+
+func contactTable(w io.Writer, s app.Status) {
+	row(w, "FROM", "TO", "START", "END", "STATE", "RATE")
+	for _, c := range s.Contacts {
+		state := "in " + until(s.Now, c.Start)
+		if c.Open {
+			state = "open for " + until(s.Now, c.End)
+		}
+		row(w, c.From, c.To, c.Start, c.End, state, rateText(c.RateBPS))
+	}
+}
+
+// rateText prints a data rate for people.
+func rateText(bps uint64) string {
+	units := []string{"bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"}
+	value := float64(bps)
+	i := 0
+	for value >= 1000 && i < len(units)-1 {
+		value /= 1000
+		i++
+	}
+	return fmt.Sprintf("%.4g %s", value, units[i])
+}
+
+func newCustodyLs(e *env) *cobra.Command {
+	return daemonCommand(e, "ls", "List the custodies that the node waits to be relieved of",
+		`Ls lists bundles in the custody of this node that it has sent or will send on.
+A bundle in flight is waiting for a custody signal until its deadline; one that is
+held waits for a contact.`,
+		"  perigee custody ls\n  perigee custody ls -o json",
+		func(ctx context.Context, e *env, client app.Client) error {
+			s, err := client.Status(ctx)
+			if err != nil {
+				return fmt.Errorf("custody ls: %w", err)
+			}
+			return e.print(s.Custody, func(w io.Writer) { custodyTable(w, s.Now, s.Custody) })
+		})
+}
+
+func custodyTable(w io.Writer, now dtntime.Time, c app.Custody) {
+	row(w, "BUNDLE", "NEXT", "SEQUENCE", "ATTEMPTS", "STATE", "SIGNAL DUE IN")
+	for _, o := range c.Outstanding {
+		row(w, o.Bundle, o.Next, fmt.Sprintf("%d.%d", o.SeqID, o.SeqNum), o.Attempts, o.State, until(now, o.Deadline))
+	}
+	if rest := c.Held - int64(len(c.Outstanding)); rest > 0 {
+		fmt.Fprintf(w, "and %d more\n", rest)
+	}
+}
+
+// orEmpty makes an absent list an empty one, which JSON shows as [].
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
