@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 )
 
@@ -54,25 +55,40 @@ func columnSpace(d *mat.Dense, size int) *mat.Dense {
 			start.Set(i, j, source.NormFloat64())
 		}
 	}
-	var basis *mat.Dense
+	basis := mat.NewDense(out, size, nil)
 	for i := range iterations {
 		if i > 0 {
 			start.Mul(d.T(), basis)
-			start = orthonormal(start, columns, size)
+			orthonormalise(start)
 		}
-		spread := mat.NewDense(out, size, nil)
-		spread.Mul(d, start)
-		basis = orthonormal(spread, out, size)
+		basis.Mul(d, start)
+		orthonormalise(basis)
 	}
 	return basis
 }
 
-func orthonormal(m *mat.Dense, rows, size int) *mat.Dense {
-	var qr mat.QR
-	qr.Factorize(m)
-	var q mat.Dense
-	qr.QTo(&q)
-	return mat.DenseCopyOf(q.Slice(0, rows, 0, size))
+// orthonormalise makes the columns of m orthonormal: Gram and Schmidt's process,
+// twice for precision. Columns that the others span become zero.
+func orthonormalise(m *mat.Dense) {
+	rows, size := m.Dims()
+	columns := make([][]float64, size)
+	for j := range columns {
+		columns[j] = mat.Col(nil, j, m)
+		length := floats.Norm(columns[j], 2)
+		for range 2 {
+			for _, c := range columns[:j] {
+				floats.AddScaled(columns[j], -floats.Dot(columns[j], c), c)
+			}
+		}
+		by := 0.0
+		if rest := floats.Norm(columns[j], 2); rest > 1e-12*length {
+			by = 1 / rest
+		}
+		floats.Scale(by, columns[j])
+		for i := range rows {
+			m.Set(i, j, columns[j][i])
+		}
+	}
 }
 
 func scaledColumn(m *mat.Dense, k int, by float64) []float32 {
