@@ -44,8 +44,11 @@ func (s *Store) Commit(ctx context.Context, ops []store.Op) error {
 	if err == nil {
 		err = s.submit(ctx, r)
 	}
+	// After a failed sync the record may yet be found durable at the next start,
+	// which also removes the file if it is not.
+	remove := err != nil && !errors.Is(err, store.ErrFailed)
 	for _, st := range puts {
-		st.drop(err != nil)
+		st.drop(remove)
 	}
 	if err != nil {
 		return fmt.Errorf("commit %d changes: %w", len(ops), err)

@@ -230,7 +230,7 @@ func (s *Store) tryIndex(nums []uint64) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errLog, err)
 	}
-	if replayed || !ok {
+	if replayed {
 		s.log.Info("replayed the log", "dir", s.dir, "from_segment", cp.segment, "from_offset", cp.offset)
 	}
 	return nil
@@ -271,9 +271,8 @@ func (s *Store) countAll() error {
 	if err != nil {
 		return fmt.Errorf("list the large bundles: %w", err)
 	}
-	top := uint64(0)
 	for num := range files {
-		top = max(top, num)
+		s.nextFile.Store(max(s.nextFile.Load(), num))
 	}
 	t := tally{live: map[uint64]int64{}}
 	maxHandle, lost, err := s.countEntries(&t, files)
@@ -306,7 +305,7 @@ func (s *Store) countAll() error {
 	}
 	s.committer.handleMark = mark.value
 	s.nextHandle.Store(max(mark.value, uint64(maxHandle)+1))
-	s.nextFile.Store(top + 1)
+	s.nextFile.Add(1)
 	for num, n := range t.live {
 		if seg := s.segments[num]; seg != nil {
 			seg.live = n
@@ -325,6 +324,7 @@ func (s *Store) countEntries(t *tally, files map[uint64]int64) (top store.Handle
 			return false, err
 		}
 		top = max(top, e.record.Handle)
+		s.nextFile.Store(max(s.nextFile.Load(), e.file))
 		t.count(e, 1)
 		seg := s.segments[e.put.segment]
 		there := seg != nil && e.put.offset+e.put.size <= seg.size
@@ -357,6 +357,7 @@ func (s *Store) dropLost(lost []*entry, orphans map[uint64]int64) error {
 		if err := s.index.apply(c); err != nil {
 			return err
 		}
+		c.freed = nil // what is left of a damaged bundle stays for whoever looks into it
 		s.settle(c)
 	}
 	if s.quarantined.Load() > 0 {

@@ -37,6 +37,7 @@ func (s *Store) checkSpace() {
 }
 
 func (s *Store) dropBallast() {
+	s.ballasted.Store(false)
 	err := s.fs.Remove(s.ballast())
 	if err == nil {
 		s.log.Warn("disk is full: let the ballast go, so that bundles can be deleted", "dir", s.dir)
@@ -46,6 +47,9 @@ func (s *Store) dropBallast() {
 }
 
 func (s *Store) makeBallast() {
+	if s.ballasted.Swap(true) {
+		return
+	}
 	f, err := s.fs.Create(s.ballast())
 	if errors.Is(err, fs.ErrExist) {
 		return

@@ -131,6 +131,7 @@ type Store struct {
 	nextFile    atomic.Uint64
 	commits     atomic.Int64
 	quarantined atomic.Int64
+	ballasted   atomic.Bool // the ballast file is there, or cannot be made
 	failure     atomic.Pointer[error]
 
 	// committer is the state of the one goroutine that writes the log.

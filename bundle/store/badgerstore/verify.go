@@ -90,6 +90,9 @@ type largeBundle struct {
 }
 
 func (v *verifier) run(ctx context.Context) (store.Report, error) {
+	if err := ctx.Err(); err != nil {
+		return v.report, fmt.Errorf("verify store: %w", err)
+	}
 	v.large = map[store.Handle]largeBundle{}
 	for _, size := range v.segments {
 		v.total += size
