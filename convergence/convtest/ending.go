@@ -19,9 +19,17 @@ func testCloseSender(t *testing.T, ctx context.Context, p Pair) {
 		transfers = append(transfers, mustSend(t, ctx, p.A, i, small))
 	}
 	var group errgroup.Group
+	group.Go(func() error {
+		for i := range bundles {
+			if err := accept(ctx, p.B, i, small); err != nil {
+				return err
+			}
+		}
+		return accept(ctx, p.B, bundles, length)
+	})
 	began := make(chan struct{})
 	group.Go(func() error { // runs while Close is called
-		tr, err := p.A.Send(ctx, length, beginning{newBody(bundles, length), began})
+		tr, err := p.A.Send(ctx, length, &beginning{newBody(bundles, length), length / 2, began})
 		if err != nil {
 			return err
 		}
@@ -33,14 +41,6 @@ func testCloseSender(t *testing.T, ctx context.Context, p Pair) {
 		t.Fatal("Send does not begin")
 	}
 	group.Go(func() error { return p.A.Close(ctx) })
-	for i := range bundles {
-		if err := accept(ctx, p.B, i, small); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := accept(ctx, p.B, bundles, length); err != nil {
-		t.Fatal(err)
-	}
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
@@ -51,19 +51,20 @@ func testCloseSender(t *testing.T, ctx context.Context, p Pair) {
 	wantEnded(t, ctx, p.B)
 }
 
-// A beginning body tells when it is first read: its transfer runs.
+// A beginning body tells when less than left bytes of it are to come.
 type beginning struct {
 	*body
+	left  int64
 	began chan struct{}
 }
 
-func (b beginning) Read(p []byte) (int, error) {
-	select {
-	case <-b.began:
-	default:
+func (b *beginning) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	if b.began != nil && b.body.left < b.left {
 		close(b.began)
+		b.began = nil
 	}
-	return b.body.Read(p)
+	return n, err
 }
 
 func testCloseReceiver(t *testing.T, ctx context.Context, p Pair) {
@@ -127,7 +128,7 @@ func testContexts(t *testing.T, ctx context.Context, p Pair) {
 	if _, err := p.B.Receive(soon); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("Receive with nothing to come: got %v, want %v", err, context.DeadlineExceeded)
 	}
-	soon, cancel = context.WithTimeout(ctx, 500*time.Millisecond)
+	soon, cancel = context.WithTimeout(ctx, 200*time.Millisecond)
 	defer cancel()
 	var transfers []convergence.Transfer
 	for { // nobody receives: Send must block between two bundles, and give up

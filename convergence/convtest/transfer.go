@@ -20,7 +20,7 @@ const (
 	largeAlloc = 8 << 20          // bytes that carrying it may allocate
 	inFlight   = 64               // bundles of 1 kB that any link keeps unacknowledged
 	maxStalled = 48 << 20         // bytes that may be under way to a peer who takes none
-	settled    = time.Second / 2  // a sender that makes no progress for so long is blocked
+	settled    = time.Second / 3  // a sender that makes no progress for so long is blocked
 	glance     = time.Second / 50 // between looks at its progress
 )
 
@@ -276,7 +276,7 @@ func testBackPressure(t *testing.T, ctx context.Context, p Pair) {
 
 func testSlow(t *testing.T, ctx context.Context, p Pair) {
 	const length = 100_000
-	p.Throttle(100_000)
+	p.Throttle(400_000)
 	var group errgroup.Group
 	group.Go(func() error { return accept(ctx, p.B, 1, length) })
 	wantWait(t, ctx, mustSend(t, ctx, p.A, 1, length))

@@ -29,21 +29,31 @@ type outgoingTransfer struct {
 	resolved bool
 }
 
-// Begin opens a transfer of length bytes and returns its ID. Its segments are
-// appended by Segment, all of them before the next transfer begins.
-func (m *Machine) Begin(length uint64) (uint64, error) {
-	tx := &m.tx
-	id := tx.base + uint64(tx.open.len())
+// CanBegin says why a transfer of length bytes cannot begin.
+func (m *Machine) CanBegin(length uint64) error {
 	switch {
 	case m.state != stateEstablished:
-		return 0, m.failure()
+		return m.failure()
 	case m.Ending():
-		return 0, convergence.ErrClosed
-	case tx.running:
-		return 0, errors.New("begin transfer: another one runs")
+		return convergence.ErrClosed
+	case m.tx.running:
+		return errors.New("begin transfer: another one runs")
 	case length > m.transferMTU:
-		return 0, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, length, m.transferMTU)
-	case id == math.MaxUint64:
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, length, m.transferMTU)
+	}
+	return nil
+}
+
+// Begin opens a transfer of length bytes and returns its ID. Its first segment
+// must follow before anything else is asked of the machine, the others before
+// the next transfer begins.
+func (m *Machine) Begin(length uint64) (uint64, error) {
+	if err := m.CanBegin(length); err != nil {
+		return 0, err
+	}
+	tx := &m.tx
+	id := tx.base + uint64(tx.open.len())
+	if id == math.MaxUint64 { // RFC 9174 section 5.2.1
 		m.term(TermResourceExhaustion)
 		return 0, convergence.ErrClosed
 	}

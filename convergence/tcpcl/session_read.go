@@ -93,6 +93,7 @@ func (s *session) handle(ev Event) {
 	switch ev.Kind {
 	case EventEstablished:
 		close(s.established)
+		s.outputReady.notify() // keepalives are due from now on
 	case EventStart:
 		s.latest = &incoming{s: s, number: ev.Transfer, length: ev.Length}
 		s.arrivals.push(s.latest)

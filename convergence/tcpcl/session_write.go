@@ -188,71 +188,81 @@ func (s *session) Send(ctx context.Context, length int64, body io.Reader) (conve
 		return nil, context.Cause(ctx)
 	}
 	defer func() { <-s.sendSlot }()
-	t, err := s.begin(ctx, uint64(length))
+	t, err := s.sendFirst(ctx, length, body)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.sendBody(ctx, t, length, body); err != nil {
-		err = fmt.Errorf("send bundle of %d bytes: %w", length, err)
-		s.end(err)
-		return nil, err
+	for left := length - s.segmentOf(length); left > 0; left -= s.segmentOf(left) {
+		err := s.sendNext(ctx, t, s.segment[:s.segmentOf(left)], body)
+		if err == errStopped {
+			break
+		}
+		if err != nil {
+			return nil, s.abandon(length, err)
+		}
 	}
 	return t, nil
 }
 
-// begin waits for room and opens a transfer.
-func (s *session) begin(ctx context.Context, length uint64) (*transfer, error) {
+// abandon ends the session, which cannot go on after half a bundle.
+func (s *session) abandon(length int64, err error) error {
+	err = fmt.Errorf("send bundle of %d bytes: %w", length, err)
+	s.end(err)
+	return err
+}
+
+// segmentOf is the length of the next segment when left bytes are to come.
+func (s *session) segmentOf(left int64) int64 {
+	return min(left, int64(len(s.segment)))
+}
+
+// sendFirst waits for room and sends the first segment. The transfer begins only
+// once that is read, so that a session may end while a body keeps us waiting.
+func (s *session) sendFirst(ctx context.Context, length int64, body io.Reader) (*transfer, error) {
 	if err := s.lockWithRoom(ctx, nil); err != nil {
 		return nil, err
 	}
+	err := s.machine.CanBegin(uint64(length))
+	if s.segment == nil {
+		s.segment = make([]byte, s.machine.SegmentSize(segmentSize))
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	segment := s.segment[:s.segmentOf(length)]
+	if _, err := io.ReadFull(body, segment); err != nil {
+		return nil, s.abandon(length, fmt.Errorf("read its body: %w", err))
+	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.machine.Begin(length); err != nil {
+	if s.err != nil {
+		return nil, s.err
+	}
+	if _, err := s.machine.Begin(uint64(length)); err != nil {
 		return nil, err
 	}
 	t := &transfer{s: s}
 	s.transfers.push(t)
-	if s.segment == nil {
-		s.segment = make([]byte, s.machine.SegmentSize(segmentSize))
-	}
-	return t, nil
+	s.outputReady.notify()
+	return t, s.machine.Segment(segment)
 }
 
-// sendBody sends the segments of an open transfer.
-func (s *session) sendBody(ctx context.Context, t *transfer, left int64, body io.Reader) error {
-	for first := true; first || left > 0; first = false {
-		segment := s.segment[:min(left, int64(len(s.segment)))]
-		if _, err := io.ReadFull(body, segment); err != nil {
-			return fmt.Errorf("read its body: %w", err)
-		}
-		if err := s.lockForSegment(ctx, t, first); err != nil {
-			return err
-		}
-		err := s.machine.Segment(segment)
-		s.mu.Unlock()
-		s.outputReady.notify()
-		if err == errStopped {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		left -= int64(len(segment))
+// sendNext sends a further segment. It returns errStopped once the peer has
+// refused the transfer.
+func (s *session) sendNext(ctx context.Context, t *transfer, segment []byte, body io.Reader) error {
+	if t.isResolved() {
+		return errStopped
 	}
-	return nil
-}
-
-// lockForSegment takes the lock when the next segment may be sent. The first
-// needs no room: begin has waited for it.
-func (s *session) lockForSegment(ctx context.Context, t *transfer, first bool) error {
-	if !first {
-		return s.lockWithRoom(ctx, t)
+	if _, err := io.ReadFull(body, segment); err != nil {
+		return fmt.Errorf("read its body: %w", err)
 	}
-	s.mu.Lock()
-	if s.err != nil {
-		defer s.mu.Unlock()
-		return s.err
+	if err := s.lockWithRoom(ctx, t); err != nil {
+		return err
 	}
-	return nil
+	defer s.mu.Unlock()
+	s.outputReady.notify()
+	return s.machine.Segment(segment)
 }
 
 // lockWithRoom waits until a segment may be sent, of transfer t or of a new one
@@ -265,7 +275,7 @@ func (s *session) lockWithRoom(ctx context.Context, t *transfer) error {
 			defer s.mu.Unlock()
 			return s.err
 		}
-		ending := t == nil && s.machine.Ending() // Begin says so
+		ending := t == nil && s.machine.Ending() // CanBegin says so
 		if ending || t != nil && t.resolved || s.hasRoom(t == nil) {
 			return nil
 		}
@@ -315,6 +325,12 @@ func (t *transfer) resolve(fate error) {
 	if t.waiters != nil {
 		close(t.waiters)
 	}
+}
+
+func (t *transfer) isResolved() bool {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	return t.resolved
 }
 
 func (t *transfer) Wait(ctx context.Context) error {
