@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"io"
 	"math/rand"
 	"testing"
@@ -341,15 +342,23 @@ func testDiscard(t *testing.T, open Open) {
 	mustCheck(t, s, 1, r)
 }
 
-// pattern is an endless stream of made-up bytes that needs no memory.
-type pattern struct{ at int64 }
+// pattern is an endless stream of made-up bytes that needs no memory: a block over
+// and over, numbered at its front.
+type pattern struct {
+	block []byte
+	at    int64
+}
+
+func newPattern() *pattern { return &pattern{block: Bytes(1, 64<<10)} }
 
 func (p *pattern) Read(b []byte) (int, error) {
-	for i := range b {
-		b[i] = byte(p.at>>16) ^ byte(p.at>>8) ^ byte(p.at)*31
-		p.at++
+	off := p.at % int64(len(p.block))
+	if off == 0 {
+		binary.BigEndian.PutUint64(p.block, uint64(p.at))
 	}
-	return len(b), nil
+	n := copy(b, p.block[off:])
+	p.at += int64(n)
+	return n, nil
 }
 
 func testLarge(t *testing.T, open Open) {
@@ -359,7 +368,7 @@ func testLarge(t *testing.T, open Open) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.CopyBuffer(st, io.LimitReader(&pattern{}, size), make([]byte, 64<<10)); err != nil {
+	if _, err := io.CopyBuffer(st, io.LimitReader(newPattern(), size), make([]byte, 64<<10)); err != nil {
 		t.Fatal(err)
 	}
 	r := Record(1, size)
@@ -375,12 +384,14 @@ func testLarge(t *testing.T, open Open) {
 		t.Fatalf("content is %d bytes, want %d", c.Size(), int64(size))
 	}
 	got, want := make([]byte, 1<<20), make([]byte, 1<<20)
-	source := &pattern{}
+	source := newPattern()
 	for off := int64(0); off < size; off += int64(len(got)) {
 		if _, err := c.ReadAt(got, off); err != nil {
 			t.Fatal(err)
 		}
-		source.Read(want)
+		if _, err := io.ReadFull(source, want); err != nil {
+			t.Fatal(err)
+		}
 		if !bytes.Equal(got, want) {
 			t.Fatalf("content differs behind byte %d", off)
 		}

@@ -81,7 +81,7 @@ func Record(n uint64, size int64) store.Record {
 	}
 	r.PayloadLen = size - r.HeaderLen
 	if n%5 == 4 {
-		r.ID.Fragment, r.ID.Offset, r.ID.Length = true, 1000*n, uint64(r.PayloadLen)
+		r.ID.Fragment, r.ID.Offset, r.ID.Length = true, 1000*n, 700
 	}
 	return r
 }

@@ -1,0 +1,165 @@
+package badgerstore_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"perigee/bundle/store"
+	"perigee/bundle/store/badgerstore"
+	"perigee/bundle/store/storetest"
+)
+
+// BenchmarkCommit measures durable puts of 1 kB bundles by so many at once.
+func BenchmarkCommit(b *testing.B) {
+	for _, workers := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("1kB/%d", workers), func(b *testing.B) {
+			s := mustOpen(b, b.TempDir(), badgerstore.Options{})
+			data := storetest.Bytes(1, 1000)
+			b.ResetTimer()
+			var next atomic.Int64
+			var wg sync.WaitGroup
+			for range workers {
+				wg.Go(func() {
+					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+						if err := putBytes(s, uint64(n), data); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "puts/s")
+			b.ReportMetric(float64(s.Stats().Commits)/b.Elapsed().Seconds(), "syncs/s")
+		})
+	}
+}
+
+func putBytes(s store.Store, n uint64, data []byte) error {
+	st, err := s.Stage(int64(len(data)))
+	if err != nil {
+		return err
+	}
+	if _, err := st.Write(data); err != nil {
+		return err
+	}
+	r := storetest.Record(n, int64(len(data)))
+	r.Handle = s.NextHandle()
+	return s.Commit(context.Background(), []store.Op{store.Put{Record: r, Staged: st}})
+}
+
+// BenchmarkMegabyte measures durable puts of 1 MB bundles, one after the other and
+// four at once, against a file that is written and synced in the same steps.
+func BenchmarkMegabyte(b *testing.B) {
+	data := storetest.Bytes(1, 1<<20)
+	b.Run("plain", func(b *testing.B) {
+		f, err := os.Create(filepath.Join(b.TempDir(), "plain"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer f.Close()
+		b.SetBytes(int64(len(data)))
+		for b.Loop() {
+			if _, err := f.Write(data); err != nil {
+				b.Fatal(err)
+			}
+			if err := f.Sync(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	for _, workers := range []int{1, 4} {
+		b.Run(fmt.Sprintf("store/%d", workers), func(b *testing.B) {
+			s := mustOpen(b, b.TempDir(), badgerstore.Options{})
+			b.SetBytes(int64(len(data)))
+			b.ResetTimer()
+			var next atomic.Int64
+			var wg sync.WaitGroup
+			for range workers {
+				wg.Go(func() {
+					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+						if err := putBytes(s, uint64(n), data); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+var many = flag.Int("many", 0, "number of bundles for TestMany; 0 skips it")
+
+// TestMany reports memory and start time with many small bundles.
+func TestMany(t *testing.T) {
+	if *many == 0 {
+		t.Skip("run with -args -many N to measure")
+	}
+	dir := t.TempDir()
+	s := mustOpen(t, dir, badgerstore.Options{})
+	report(t, "empty")
+	begin := time.Now()
+	data := storetest.Bytes(1, 1000)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range 256 {
+		wg.Go(func() {
+			for n := next.Add(1); n <= int64(*many); n = next.Add(1) {
+				if err := putBytes(s, uint64(n), data); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(begin)
+	t.Logf("%d puts in %s, %.0f/s, %d syncs", *many, took, float64(*many)/took.Seconds(), s.Stats().Commits)
+	report(t, "filled")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	report(t, "closed")
+	begin = time.Now()
+	s = mustOpen(t, dir, badgerstore.Options{})
+	t.Logf("opened in %s: %+v", time.Since(begin), s.Stats())
+	report(t, "opened")
+	s.Close()
+	begin = time.Now()
+	if err := badgerstore.Rebuild(dir, badgerstore.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("rebuilt in %s", time.Since(begin))
+	report(t, "rebuilt")
+}
+
+// report logs the memory of the process.
+func report(t *testing.T, when string) {
+	debug.FreeOSMemory()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Skip(err)
+	}
+	line := when + ":"
+	for _, l := range strings.Split(string(status), "\n") {
+		f := strings.Fields(l)
+		if len(f) == 3 && (f[0] == "VmHWM:" || f[0] == "VmRSS:" || f[0] == "RssAnon:" || f[0] == "RssFile:") {
+			kb, _ := strconv.Atoi(f[1])
+			line += fmt.Sprintf(" %s %d MB", f[0], kb>>10)
+		}
+	}
+	t.Log(line)
+}
