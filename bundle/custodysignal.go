@@ -53,31 +53,31 @@ type CustodySignal struct {
 // several. A signal without any range gives an empty map, which receivers refuse.
 func (s *CustodySignal) Append(dst []byte) []byte {
 	dst = append(dst, 0x82, RecordCustodySignal)
-	pairs := 0
-	for _, list := range [][]Sequence{s.Accepted, s.Refused} {
-		if len(list) > 0 {
-			pairs++
-		}
-	}
+	accepted, refused := splitAll(s.Accepted), splitAll(s.Refused)
+	pairs := min(len(accepted), 1) + min(len(refused), 1)
 	dst = cbor.AppendHead(dst, cbor.MajorMap, uint64(pairs))
-	dst = appendDisposition(dst, custodyAccepted, s.Accepted)
-	return appendDisposition(dst, custodyRefused, s.Refused)
+	dst = appendDisposition(dst, custodyAccepted, accepted)
+	return appendDisposition(dst, custodyRefused, refused)
 }
 
 func appendDisposition(dst []byte, disposition int64, list []Sequence) []byte {
 	if len(list) == 0 {
 		return dst
 	}
-	var flat []Sequence
-	for _, seq := range list {
-		flat = append(flat, seq.split()...)
-	}
 	dst = cbor.AppendInt(dst, disposition)
-	dst = cbor.AppendArray(dst, len(flat))
-	for i := range flat {
-		dst = flat[i].append(dst)
+	dst = cbor.AppendArray(dst, len(list))
+	for i := range list {
+		dst = list[i].append(dst)
 	}
 	return dst
+}
+
+func splitAll(list []Sequence) []Sequence {
+	var out []Sequence
+	for _, seq := range list {
+		out = append(out, seq.split()...)
+	}
+	return out
 }
 
 // split returns seq with its ranges in canonical form, cut so that each part fits
@@ -93,7 +93,8 @@ func (seq Sequence) split() []Sequence {
 
 // Normalize returns the ranges in ascending order, those that overlap or touch
 // joined. It does not change its argument. Empty ranges vanish, and ranges that
-// reach beyond 2^64-1 end there.
+// reach beyond 2^64-1 end there; the one range that a Count cannot express, of all
+// 2^64 numbers, loses its last.
 func Normalize(ranges []Range) []Range {
 	sorted := slices.Clone(ranges)
 	slices.SortFunc(sorted, func(a, b Range) int { return cmp.Compare(a.First, b.First) })
@@ -109,7 +110,7 @@ func Normalize(ranges []Range) []Range {
 			prev := &out[len(out)-1]
 			if prev.Last() == math.MaxUint64 || r.First <= prev.Last()+1 {
 				last := max(prev.Last(), r.Last())
-				prev.Count = last - prev.First + 1
+				prev.Count = min(last-prev.First, math.MaxUint64-1) + 1
 				continue
 			}
 		}
