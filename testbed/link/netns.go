@@ -108,11 +108,10 @@ const (
 )
 
 // Addresses. Every link has the same, since none sees another.
-var (
-	leftAddr    = netip.MustParsePrefix("10.77.1.2/24")
-	leftRouter  = netip.MustParsePrefix("10.77.1.1/24")
-	rightAddr   = netip.MustParsePrefix("10.77.2.2/24")
-	rightRouter = netip.MustParsePrefix("10.77.2.1/24")
+const (
+	leftAddr, leftRouter   = "10.77.1.2", "10.77.1.1"
+	rightAddr, rightRouter = "10.77.2.2", "10.77.2.1"
+	netmask                = "/24"
 )
 
 // Up implements Backend. The link is a *NetnsLink.
@@ -153,20 +152,19 @@ func (l *NetnsLink) build() []command {
 		{"ip", "netns", "add", l.right},
 	}
 	for _, end := range []struct {
-		ns, device, counterpart string
-		addr, router            netip.Prefix
+		ns, device, counterpart, addr, router string
 	}{
 		{l.left, leftEnd, towardLeft, leftAddr, leftRouter},
 		{l.right, rightEnd, towardRight, rightAddr, rightRouter},
 	} {
 		commands = append(commands,
 			command{"ip", "link", "add", end.device, "netns", end.ns, "type", "veth", "peer", "name", end.counterpart, "netns", l.middle},
-			command{"ip", "-n", end.ns, "addr", "add", end.addr.String(), "dev", end.device},
-			command{"ip", "-n", l.middle, "addr", "add", end.router.String(), "dev", end.counterpart},
+			command{"ip", "-n", end.ns, "addr", "add", end.addr + netmask, "dev", end.device},
+			command{"ip", "-n", l.middle, "addr", "add", end.router + netmask, "dev", end.counterpart},
 			command{"ip", "-n", end.ns, "link", "set", "lo", "up"},
 			command{"ip", "-n", end.ns, "link", "set", end.device, "up"},
 			command{"ip", "-n", l.middle, "link", "set", end.counterpart, "up"},
-			command{"ip", "-n", end.ns, "route", "add", "default", "via", end.router.Addr().String()},
+			command{"ip", "-n", end.ns, "route", "add", "default", "via", end.router},
 		)
 	}
 	return commands
@@ -210,9 +208,9 @@ func (l *NetnsLink) runAll(ctx context.Context, commands []command) error {
 // Addr returns the address of an end.
 func (l *NetnsLink) Addr(s Side) netip.Addr {
 	if s == Right {
-		return rightAddr.Addr()
+		return netip.MustParseAddr(rightAddr)
 	}
-	return leftAddr.Addr()
+	return netip.MustParseAddr(leftAddr)
 }
 
 // Namespace returns the name of the network namespace of an end.

@@ -21,8 +21,8 @@ const (
 	// ahead is how early the next piece is read, so that the lane does not
 	// fall idle when the machine wakes a goroutine late.
 	ahead = 5 * time.Millisecond
-	// maxPieces and maxFlight bound what one connection has under way in one
-	// direction.
+	// maxPieces and maxFlight (bytes) bound what one connection has under way
+	// in one direction. Rate times delay beyond that is not reached.
 	maxPieces = 4096
 	minFlight = 256 << 10
 	maxFlight = 64 << 20
