@@ -1,6 +1,7 @@
 package ground
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -8,6 +9,15 @@ import (
 	"perigee/bundle"
 	"perigee/bundle/dtntime"
 	"perigee/models"
+	"perigee/models/delta"
+	"perigee/models/payload"
+	"perigee/models/train"
+)
+
+// Limits on what a Config may ask for.
+const (
+	maxSatellites = 1000
+	maxKept       = 1_000_000 // samples
 )
 
 // ErrConfig is wrapped by every error about a Config.
@@ -80,6 +90,9 @@ type TriggerConfig struct {
 type DeployConfig struct {
 	Metric    string  `toml:"metric"`    // f1_delta
 	Threshold float64 `toml:"threshold"` // 0.1
+	// GoldenF1 is the lowest F1 that the network must reach in the satellite's
+	// self-test, besides the satellite's own limit; 0.
+	GoldenF1 float32 `toml:"golden_f1"`
 }
 
 // MetricF1Delta is the metric of DeployConfig.
@@ -87,18 +100,31 @@ const MetricF1Delta = "f1_delta"
 
 // TrainConfig steers training.
 type TrainConfig struct {
-	Epochs       int     `toml:"epochs"`        // 7
-	LearningRate float64 `toml:"learning_rate"` // 0 takes the trainer's own
+	Epochs       int     `toml:"epochs"`        // 10
+	LearningRate float64 `toml:"learning_rate"` // of Adam, at the start; 0.002
 	Batch        int     `toml:"batch"`         // samples of a step; 8
-	Rank         int     `toml:"rank"`          // of the difference; 0 trains the whole head; 2
-	Seed         uint64  `toml:"seed"`          // 1
-	Threads      int     `toml:"threads"`       // cores; 2
-	MaxSamples   int     `toml:"max_samples"`   // the newest so many are trained on; 400
+	// Rank of the difference of each convolution's weights; 0 trains the whole
+	// weights; 2.
+	Rank    int    `toml:"rank"`
+	Layers  string `toml:"layers"`  // of the head: all, or last for those before the outputs; all
+	Seed    uint64 `toml:"seed"`    // 1
+	Threads int    `toml:"threads"` // cores; 2
+	// MaxSamples is how many of the newest samples are trained on, and at most
+	// judge; 200. Training yolov3-tiny holds 1.4 MB of features for each.
+	MaxSamples int `toml:"max_samples"`
 }
+
+// The choices of TrainConfig.Layers.
+const (
+	LayersAll  = "all"
+	LayersLast = "last"
+)
 
 // DeltaConfig steers how a change of network is packed.
 type DeltaConfig struct {
-	Bits int `toml:"bits"` // of a quantised weight; 8
+	// Bits of each number, 2 to 8, or 32 for no loss; 8. The rank is that of
+	// the training.
+	Bits int `toml:"bits"`
 }
 
 // SendConfig steers how an update travels.
@@ -124,7 +150,7 @@ func DefaultConfig() Config {
 		Samples:    SampleConfig{Max: 4000, HeldOut: 0.2},
 		Trigger:    TriggerConfig{NumOfSamples: 40},
 		Deploy:     DeployConfig{Metric: MetricF1Delta, Threshold: 0.1},
-		Train:      TrainConfig{Epochs: 7, Batch: 8, Rank: 2, Seed: 1, Threads: 2, MaxSamples: 400},
+		Train:      TrainConfig{Epochs: 10, LearningRate: 0.002, Batch: 8, Rank: 2, Layers: LayersAll, Seed: 1, Threads: 2, MaxSamples: 200},
 		Delta:      DeltaConfig{Bits: 8},
 		Send: SendConfig{
 			PartBytes: 16 << 10, Lifetime: week, Priority: bundle.PriorityNormal,
@@ -146,35 +172,51 @@ func (c *Config) validate() error {
 	switch {
 	case c.DataDir == "":
 		return errors.New("data_dir is empty: name a folder")
-	case len(c.Satellites) == 0 || len(c.Satellites) > 1000:
-		return fmt.Errorf("%d satellites, want 1 to 1000", len(c.Satellites))
+	case len(c.Satellites) == 0 || len(c.Satellites) > maxSatellites:
+		return fmt.Errorf("%d satellites, want 1 to %d", len(c.Satellites), maxSatellites)
 	case !(c.Samples.HeldOut > 0 && c.Samples.HeldOut < 1):
 		return fmt.Errorf("samples.held_out is %v, want above 0 and below 1", c.Samples.HeldOut)
-	case c.Samples.Max < c.Train.MaxSamples:
-		return fmt.Errorf("samples.max is %d, below train.max_samples = %d", c.Samples.Max, c.Train.MaxSamples)
-	case c.Samples.Max > 1_000_000:
-		return fmt.Errorf("samples.max is %d, want at most 1000000", c.Samples.Max)
+	case c.Samples.Max < 2*c.Train.MaxSamples || c.Samples.Max > maxKept:
+		return fmt.Errorf("samples.max is %d, want twice train.max_samples = %d to %d", c.Samples.Max, c.Train.MaxSamples, maxKept)
 	case c.Trigger.NumOfSamples < 2 || c.Trigger.NumOfSamples > c.Train.MaxSamples:
 		return fmt.Errorf("trigger.num_of_samples is %d, want 2 to train.max_samples = %d", c.Trigger.NumOfSamples, c.Train.MaxSamples)
 	case c.Deploy.Metric != MetricF1Delta:
 		return fmt.Errorf("deploy.metric %q is unknown; use %q", c.Deploy.Metric, MetricF1Delta)
 	case !(c.Deploy.Threshold >= -1 && c.Deploy.Threshold <= 1):
 		return fmt.Errorf("deploy.threshold is %v, want -1 to 1", c.Deploy.Threshold)
-	case c.Train.Epochs < 1 || c.Train.Batch < 1 || c.Train.Rank < 0 || !(c.Train.LearningRate >= 0):
-		return errors.New("train: epochs and batch begin at 1, rank and learning_rate at 0")
-	case c.Train.Threads < 1 || c.Train.Threads > models.MaxThreads:
-		return fmt.Errorf("train.threads is %d, want 1 to %d", c.Train.Threads, models.MaxThreads)
-	case c.Send.PartBytes < 256 || c.Send.PartBytes > 1<<20:
-		return fmt.Errorf("send.part_bytes is %d, want 256 to %d", c.Send.PartBytes, 1<<20)
-	case c.Send.Priority > bundle.PriorityExpedited:
-		return fmt.Errorf("send.priority %v is unknown", c.Send.Priority)
+	case !(c.Deploy.GoldenF1 >= 0 && c.Deploy.GoldenF1 <= 1):
+		return fmt.Errorf("deploy.golden_f1 is %v, want 0 to 1", c.Deploy.GoldenF1)
 	}
-	seen := map[bundle.EID]bool{}
-	for _, s := range c.Satellites {
-		if s.IsNull() || seen[s.Node()] {
-			return fmt.Errorf("satellites: %v is null or there twice", s)
-		}
-		seen[s.Node()] = true
+	return cmp.Or(c.validateTrain(), c.validateSend(), c.validateSatellites())
+}
+
+func (c *Config) validateTrain() error {
+	switch t := c.Train; {
+	case t.Epochs < 1 || t.Epochs > train.MaxEpochs:
+		return fmt.Errorf("train.epochs is %d, want 1 to %d", t.Epochs, train.MaxEpochs)
+	case t.Batch < 1 || t.Batch > train.MaxBatch:
+		return fmt.Errorf("train.batch is %d, want 1 to %d", t.Batch, train.MaxBatch)
+	case t.Rank < 0 || t.Rank > min(train.MaxRank, delta.MaxRank):
+		return fmt.Errorf("train.rank is %d, want 0 to %d", t.Rank, min(train.MaxRank, delta.MaxRank))
+	case !(t.LearningRate > 0 && t.LearningRate <= 1):
+		return fmt.Errorf("train.learning_rate is %v, want above 0 and up to 1", t.LearningRate)
+	case t.Layers != LayersAll && t.Layers != LayersLast:
+		return fmt.Errorf("train.layers is %q, want %q or %q", t.Layers, LayersAll, LayersLast)
+	case t.Threads < 1 || t.Threads > models.MaxThreads:
+		return fmt.Errorf("train.threads is %d, want 1 to %d", t.Threads, models.MaxThreads)
+	}
+	if b := c.Delta.Bits; (b < delta.MinBits || b > delta.MaxBits) && b != delta.Lossless {
+		return fmt.Errorf("delta.bits is %d, want %d to %d or %d", b, delta.MinBits, delta.MaxBits, delta.Lossless)
+	}
+	return nil
+}
+
+func (c *Config) validateSend() error {
+	if c.Send.PartBytes < 256 || c.Send.PartBytes > payload.MaxPart {
+		return fmt.Errorf("send.part_bytes is %d, want 256 to %d", c.Send.PartBytes, payload.MaxPart)
+	}
+	if c.Send.Priority > bundle.PriorityExpedited {
+		return fmt.Errorf("send.priority %v is unknown", c.Send.Priority)
 	}
 	for _, d := range []struct {
 		key   string
@@ -186,6 +228,17 @@ func (c *Config) validate() error {
 		if d.value < Duration(time.Millisecond) {
 			return fmt.Errorf("%s is %v, want at least 1ms", d.key, time.Duration(d.value))
 		}
+	}
+	return nil
+}
+
+func (c *Config) validateSatellites() error {
+	seen := map[bundle.EID]bool{}
+	for _, s := range c.Satellites {
+		if s.IsNull() || seen[s.Node()] {
+			return fmt.Errorf("satellites: %v is null or there twice", s)
+		}
+		seen[s.Node()] = true
 	}
 	return nil
 }

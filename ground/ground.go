@@ -13,12 +13,20 @@ package ground
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"perigee/agent/durable"
+	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/dtntime"
 	"perigee/models"
+	"perigee/models/darknet"
+	"perigee/models/payload"
 )
 
 // EngineFactory starts an engine for a network. models.NewEngine with a number
@@ -39,13 +47,182 @@ type Parts struct {
 
 // Ground is the ground's application. New makes one, Run runs it once.
 type Ground struct {
-	cfg Config
+	cfg       Config
+	client    app.Client
+	clock     dtntime.Clock
+	newEngine EngineFactory
+	labeller  Labeller
+	log       *slog.Logger
+	observer  Observer
+	disk      durable.Disk
+	wake      chan struct{} // something was received
+
+	// Made by Run.
+	node     bundle.EID
+	library  *library
+	roster   *roster
+	launched models.Hash
+	classes  int
+
+	// Of the loop's goroutine.
+	state     state
+	cached    *cache
+	badLabels map[models.Hash]bool // samples whose label was complained about
+
+	mu       sync.Mutex // guards what follows
+	progress Progress
+	written  dtntime.Time         // when the progress was last written
+	busy     map[models.Hash]bool // samples of the running round
 }
 
 // New checks cfg and returns a ground application. It touches neither disk nor
-// client.
-func New(cfg Config, parts Parts) (*Ground, error) { return nil, errors.New("not yet") }
+// client. Errors about cfg wrap ErrConfig.
+func New(cfg Config, parts Parts) (*Ground, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if parts.Client == nil || parts.Clock == nil {
+		return nil, fmt.Errorf("%w: a ground needs a client and a clock", ErrConfig)
+	}
+	if parts.Labeller == nil && cfg.Labels == "" {
+		return nil, fmt.Errorf("%w: labels is empty: name the folder of label files", ErrConfig)
+	}
+	g := &Ground{
+		cfg: cfg, client: parts.Client, clock: parts.Clock, newEngine: parts.Engine, labeller: parts.Labeller,
+		log: parts.Log, observer: parts.Observer, disk: parts.Disk,
+		wake: make(chan struct{}, 1), badLabels: map[models.Hash]bool{},
+	}
+	if g.newEngine == nil {
+		g.newEngine = func(n *models.Network) (models.Engine, error) { return models.NewEngine(n, cfg.Train.Threads) }
+	}
+	if g.labeller == nil {
+		g.labeller = LabelFolder(cfg.Labels)
+	}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	return g, nil
+}
 
 // Run does the ground's work until ctx ends, and then returns nil once all of it
-// has stopped. It returns early with an error when it cannot go on.
-func (g *Ground) Run(ctx context.Context) error { return nil }
+// has stopped. It returns early with an error when it cannot go on: no usable
+// network, a disk that fails, or a client that was closed.
+func (g *Ground) Run(ctx context.Context) error {
+	err := g.run(ctx)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+func (g *Ground) run(ctx context.Context) error {
+	if err := g.prepare(ctx); err != nil {
+		return fmt.Errorf("start the ground application: %w", err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.loop(ctx) })
+	for _, in := range []struct {
+		service uint64
+		limit   int64
+		keep    func(bundle.EID, []byte) error
+	}{
+		{serviceTelemetry, payload.MaxSmall, g.keepTelemetry},
+		{serviceSamples, payload.MaxMessage, g.keepSamples},
+		{serviceReceipts, payload.MaxSmall, g.keepReceipt},
+	} {
+		group.Go(func() error { return g.receive(ctx, in.service, in.limit, in.keep) })
+	}
+	return group.Wait()
+}
+
+// prepare brings the ground to where an earlier run stopped.
+func (g *Ground) prepare(ctx context.Context) error {
+	for _, dir := range []string{"", "samples", "telemetry", "features", "models", "reports"} {
+		if err := g.disk.MkdirAll(g.path(dir)); err != nil {
+			return err
+		}
+		if err := g.disk.Sweep(g.path(dir)); err != nil {
+			return err
+		}
+	}
+	if err := g.findNode(ctx); err != nil {
+		return err
+	}
+	if err := g.findLaunched(); err != nil {
+		return err
+	}
+	var err error
+	if g.library, err = openLibrary(g.path("samples"), g.disk, g.cfg.Samples.Max, g.log); err != nil {
+		return err
+	}
+	if g.roster, err = openRoster(g.path("satellites.json"), g.disk, g.cfg.Satellites, g.launched); err != nil {
+		return err
+	}
+	if err := g.recall(); err != nil {
+		return err
+	}
+	g.publish(func(*Progress) {})
+	g.log.Info("ground application starts", "node", g.node, "stage", g.state.Stage, "version", g.state.Version)
+	return nil
+}
+
+// findNode asks the node for its ID, and waits for it if need be.
+func (g *Ground) findNode(ctx context.Context) error {
+	for {
+		status, err := g.client.Status(ctx)
+		if err == nil {
+			g.node = status.Node
+			return nil
+		}
+		if !isPassing(err) || ctx.Err() != nil {
+			return errors.Join(ctx.Err(), fmt.Errorf("ask the node for its ID: %w", err))
+		}
+		g.log.Info("node does not answer; trying again", "err", err)
+		if err := pause(ctx, time.Duration(g.cfg.Send.Retry)); err != nil {
+			return err
+		}
+	}
+}
+
+// launch is the file that names the network that the satellites began with.
+type launch struct {
+	Model models.Hash `json:"model"`
+}
+
+// findLaunched makes sure that the network which the satellites were launched
+// with is kept under its hash.
+func (g *Ground) findLaunched() error {
+	var known launch
+	path := g.path("launched.json")
+	found, err := durable.ReadJSON(path, maxStateFile, &known)
+	if err != nil {
+		return fmt.Errorf("recall the first network: %w", err)
+	}
+	if found {
+		n, err := models.ReadFile(g.modelPath(known.Model))
+		if err == nil {
+			g.launched, g.classes = known.Model, n.Classes()
+			return nil
+		}
+		g.log.Error("the first network is damaged; reading it again", "err", err)
+	}
+	n, err := readLaunchModel(&g.cfg)
+	if err != nil {
+		return err
+	}
+	if err := g.storeModel(g.modelPath(n.Hash()), n); err != nil {
+		return err
+	}
+	g.launched, g.classes = n.Hash(), n.Classes()
+	return g.disk.WriteJSON(path, launch{Model: n.Hash()})
+}
+
+func readLaunchModel(cfg *Config) (*models.Network, error) {
+	if cfg.Model == "" {
+		return nil, fmt.Errorf("%w: model is empty and %s holds no network: name a model file", ErrConfig, cfg.DataDir)
+	}
+	if cfg.ModelConfig != "" {
+		return darknet.ReadFiles(cfg.ModelConfig, cfg.Model, cfg.ModelHead)
+	}
+	return models.ReadFile(cfg.Model)
+}

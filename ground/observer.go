@@ -7,6 +7,7 @@ import (
 	"perigee/bundle"
 	"perigee/bundle/dtntime"
 	"perigee/models"
+	"perigee/models/payload"
 )
 
 // ErrNoLabel: nobody has labelled the sample yet.
@@ -41,7 +42,7 @@ const (
 	StageTrain    Stage = "train"
 	StageBuild    Stage = "build"    // packing the change of model
 	StageEvaluate Stage = "evaluate" // old and new on the held-out samples
-	StageGate     Stage = "gate"     // deciding
+	StageGate     Stage = "gate"     // deciding whether the new one may fly
 	StageSend     Stage = "send"     // handing the parts to the node
 	StageWait     Stage = "wait"     // for receipts
 )
@@ -65,6 +66,9 @@ type Progress struct {
 
 	Satellites []Satellite `json:"satellites"`
 	Rounds     []Round     `json:"rounds"` // that ended, the newest last
+
+	consumed uint64 // label number that Fresh counts from
+	changed  bool   // the file must be written
 }
 
 // An Observer is told of progress. It is called from one goroutine at a time and
@@ -76,15 +80,33 @@ type Satellite struct {
 	Node    bundle.EID   `json:"node"`
 	Active  models.Hash  `json:"active"` // by its last receipt or telemetry
 	Version uint64       `json:"version"`
-	Heard   dtntime.Time `json:"heard"` // last telemetry or receipt
+	At      dtntime.Time `json:"at"`    // when it said so, by its own clock
+	Heard   dtntime.Time `json:"heard"` // when anything came from it last
+
+	// The last receipt: of which update, and what became of it.
+	Update uint64         `json:"update,omitempty"`
+	Status payload.Status `json:"status,omitempty"`
+	Reason string         `json:"reason,omitempty"`
 }
 
-// Round is the end of one round.
+// The outcomes of a round.
+const (
+	OutcomeDeployed    = "deployed"     // at least one satellite flies the new network
+	OutcomeNotDeployed = "not deployed" // it was sent, and none does
+	OutcomeGate        = "stopped by the gate"
+	OutcomeFailed      = "failed" // Reason says why
+)
+
+// Round is how one round ended. It is what reports/VERSION.json holds, besides
+// how it was judged.
 type Round struct {
-	Version  uint64       `json:"version"`
-	Outcome  string       `json:"outcome"` // "deployed", "refused by gate", "not deployed"
-	Model    models.Hash  `json:"model"`
-	F1Old    float32      `json:"f1_old"`
-	F1New    float32      `json:"f1_new"`
-	Finished dtntime.Time `json:"finished"`
+	Version    uint64       `json:"version"`
+	Outcome    string       `json:"outcome,omitempty"`
+	Reason     string       `json:"reason,omitempty"`
+	Base       models.Hash  `json:"base"`
+	Model      models.Hash  `json:"model"`
+	F1Old      float32      `json:"f1_old"`
+	F1New      float32      `json:"f1_new"`
+	DeltaBytes int64        `json:"delta_bytes,omitempty"`
+	Finished   dtntime.Time `json:"finished,omitempty"`
 }

@@ -1,0 +1,223 @@
+package ground
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"perigee/agent/durable"
+	"perigee/models"
+)
+
+// maxRecord bounds the record of one sample, in bytes.
+const maxRecord = 1 << 20
+
+// kept is a sample and what is known to be in it. It is the record beside the
+// picture.
+type kept struct {
+	Sample
+	// Labelled is the sample's number among those labelled, from 1; 0 when it
+	// has no label.
+	Labelled uint64         `json:"labelled"`
+	Truth    []models.Truth `json:"truth,omitempty"`
+}
+
+// library is the samples on disk: ID.jpg and behind it ID.json, so a record
+// without its picture cannot be.
+type library struct {
+	dir  string
+	disk durable.Disk
+	most int
+
+	mu sync.Mutex // guards what follows
+	// order is by arrival.
+	order    []*kept
+	byID     map[models.Hash]*kept
+	labelled uint64 // highest number given
+	again    int    // samples that came more than once
+}
+
+func openLibrary(dir string, disk durable.Disk, most int, log *slog.Logger) (*library, error) {
+	l := &library{dir: dir, disk: disk, most: most, byID: map[models.Hash]*kept{}}
+	if err := disk.MkdirAll(dir); err != nil {
+		return nil, err
+	}
+	if err := disk.Sweep(dir); err != nil {
+		return nil, err
+	}
+	names, err := durable.Names(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".json") {
+			continue
+		}
+		k := new(kept)
+		_, err := durable.ReadJSON(filepath.Join(dir, name), maxRecord, k)
+		if err == nil && filepath.Base(l.recordPath(k.ID)) != name {
+			err = fmt.Errorf("it is about sample %v", k.ID)
+		}
+		if err != nil {
+			log.Error("record of a sample is damaged; the sample is left out", "file", name, "err", err)
+			continue
+		}
+		l.order = append(l.order, k)
+		l.byID[k.ID] = k
+		l.labelled = max(l.labelled, k.Labelled)
+	}
+	slices.SortFunc(l.order, func(a, b *kept) int {
+		return cmp.Or(cmp.Compare(a.Received, b.Received), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	return l, nil
+}
+
+func (l *library) picturePath(id models.Hash) string { return filepath.Join(l.dir, hexName(id)+".jpg") }
+func (l *library) recordPath(id models.Hash) string  { return filepath.Join(l.dir, hexName(id)+".json") }
+
+func hexName(h models.Hash) string { return fmt.Sprintf("%x", h[:]) }
+
+// add keeps a sample, and says whether it is new. busy tells which samples may
+// not make room.
+func (l *library) add(s Sample, picture []byte, busy func(models.Hash) bool) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.byID[s.ID] != nil {
+		l.again++
+		return false, nil
+	}
+	if err := l.makeRoom(busy); err != nil {
+		return false, err
+	}
+	if err := l.disk.Write(l.picturePath(s.ID), picture); err != nil {
+		return false, err
+	}
+	k := &kept{Sample: s}
+	if err := l.disk.WriteJSON(l.recordPath(s.ID), k); err != nil {
+		return false, err
+	}
+	l.order = append(l.order, k)
+	l.byID[s.ID] = k
+	return true, nil
+}
+
+// makeRoom removes the oldest samples that are not busy. l.mu is held.
+func (l *library) makeRoom(busy func(models.Hash) bool) error {
+	for i := 0; len(l.order) >= l.most && i < len(l.order); {
+		k := l.order[i]
+		if busy(k.ID) {
+			i++
+			continue
+		}
+		if err := l.disk.Remove(l.recordPath(k.ID)); err != nil {
+			return err
+		}
+		if err := l.disk.Remove(l.picturePath(k.ID)); err != nil {
+			return err
+		}
+		l.order = slices.Delete(l.order, i, i+1)
+		delete(l.byID, k.ID)
+	}
+	return nil
+}
+
+// unlabelled returns the samples without a label, oldest first.
+func (l *library) unlabelled() []Sample {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []Sample
+	for _, k := range l.order {
+		if k.Labelled == 0 {
+			out = append(out, k.Sample)
+		}
+	}
+	return out
+}
+
+// label keeps what is in a sample. A sample that is gone is no error.
+func (l *library) label(id models.Hash, truth []models.Truth) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := l.byID[id]
+	if old == nil || old.Labelled != 0 {
+		return nil
+	}
+	next := *old
+	next.Labelled, next.Truth = l.labelled+1, truth
+	if err := l.disk.WriteJSON(l.recordPath(id), next); err != nil {
+		return err
+	}
+	l.labelled++
+	*old = next
+	return nil
+}
+
+// get returns a labelled sample.
+func (l *library) get(id models.Hash) (kept, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := l.byID[id]
+	if k == nil || k.Labelled == 0 {
+		return kept{}, false
+	}
+	return *k, true
+}
+
+// picture reads the picture of a sample.
+func (l *library) picture(id models.Hash) ([]byte, error) {
+	data, err := durable.Read(l.picturePath(id), maxPicture)
+	if err != nil {
+		return nil, err
+	}
+	if models.HashBytes(data) != id {
+		return nil, fmt.Errorf("picture of sample %v is damaged", id)
+	}
+	return data, nil
+}
+
+// tally counts samples: all, labelled ones, those labelled after number since,
+// and those that came again.
+func (l *library) tally(since uint64) (all, labelled, fresh, again int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range l.order {
+		if k.Labelled > 0 {
+			labelled++
+		}
+		if k.Labelled > since {
+			fresh++
+		}
+	}
+	return len(l.order), labelled, fresh, l.again
+}
+
+// newest returns up to most labelled samples of each side, the last labelled
+// first, and the highest label number.
+func (l *library) newest(most int, heldOut float64) (learn, judge []models.Hash, last uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := slices.Clone(l.order)
+	slices.SortFunc(all, func(a, b *kept) int { return cmp.Compare(b.Labelled, a.Labelled) })
+	for _, k := range all {
+		switch side := isHeldOut(k.ID, heldOut); {
+		case k.Labelled == 0:
+		case side && len(judge) < most:
+			judge = append(judge, k.ID)
+		case !side && len(learn) < most:
+			learn = append(learn, k.ID)
+		}
+	}
+	return learn, judge, l.labelled
+}
+
+// isHeldOut tells whether a sample judges networks and is never trained on. It
+// depends on the picture alone, so it is the same for ever.
+func isHeldOut(id models.Hash, share float64) bool {
+	return float64(binary.BigEndian.Uint64(id[:8]))/math.MaxUint64 < share
+}

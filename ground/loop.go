@@ -1,0 +1,339 @@
+package ground
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"perigee/agent/durable"
+	"perigee/bundle"
+	"perigee/bundle/dtntime"
+	"perigee/models"
+	"perigee/models/payload"
+)
+
+// keepRounds is how many ended rounds are remembered.
+const keepRounds = 64
+
+// state is where the loop stands. It is written whenever a stage has left its
+// result on disk, so a stage that was interrupted is done again from the start.
+type state struct {
+	Stage    Stage  `json:"stage"`
+	Version  uint64 `json:"version"`  // that the running or coming round makes
+	Consumed uint64 `json:"consumed"` // label number up to which samples had their round
+
+	// Of the running round.
+	Base      models.Hash   `json:"base"`
+	Learn     []models.Hash `json:"learn,omitempty"` // samples that are trained on
+	Judge     []models.Hash `json:"judge,omitempty"` // samples that judge
+	Candidate models.Hash   `json:"candidate"`
+	Backbone  models.Hash   `json:"backbone"`
+	Encoding  string        `json:"encoding,omitempty"`
+	Bytes     int64         `json:"bytes,omitempty"` // of the change of model
+	Old       models.Score  `json:"old"`
+	New       models.Score  `json:"new"`
+	Update    uint64        `json:"update,omitempty"`
+	Targets   []target      `json:"targets,omitempty"`
+	Deadline  dtntime.Time  `json:"deadline,omitempty"` // for receipts
+
+	Announced models.Hash `json:"announced"` // the last network that was sent
+	Rounds    []Round     `json:"rounds,omitempty"`
+}
+
+// target is a satellite that the update is addressed to.
+type target struct {
+	Node bundle.EID `json:"node"`
+	Sent int        `json:"sent"` // parts that the node has taken
+}
+
+// Files of the data folder.
+const (
+	stateName   = "state.json"
+	trainedName = "trained" + models.FileExt
+	deltaName   = "update.pdelta"
+)
+
+func (g *Ground) path(parts ...string) string {
+	return filepath.Join(append([]string{g.cfg.DataDir}, parts...)...)
+}
+
+func (g *Ground) modelPath(h models.Hash) string {
+	return g.path("models", hexName(h)+models.FileExt)
+}
+
+func (g *Ground) recall() error {
+	found, err := durable.ReadJSON(g.path(stateName), maxStateFile, &g.state)
+	if err != nil {
+		return fmt.Errorf("recall the loop: %w", err)
+	}
+	if !found {
+		g.state = state{Stage: StageCollect, Version: 1}
+	}
+	g.setBusy(&g.state)
+	return nil
+}
+
+// save makes next the state, on disk first.
+func (g *Ground) save(next state) error {
+	if err := g.disk.WriteJSON(g.path(stateName), next); err != nil {
+		return err
+	}
+	g.state = next
+	g.setBusy(&next)
+	g.publish(func(p *Progress) { p.Done, p.Of, p.Loss = 0, 0, 0 })
+	return nil
+}
+
+// loop goes through the stages until ctx ends.
+func (g *Ground) loop(ctx context.Context) error {
+	for {
+		stage := g.state.Stage
+		step, ok := map[Stage]func(context.Context) error{
+			StageCollect: g.collect, StageFeatures: g.features, StageTrain: g.train, StageBuild: g.build,
+			StageEvaluate: g.evaluate, StageGate: g.gate, StageSend: g.send, StageWait: g.await,
+		}[stage]
+		if !ok {
+			return fmt.Errorf("%s names the stage %q, which is unknown: remove the file to begin anew", g.path(stateName), stage)
+		}
+		g.log.Info("stage begins", "stage", stage, "version", g.state.Version)
+		err := step(ctx)
+		var failed *roundError
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.As(err, &failed):
+			g.log.Error("round failed", "version", g.state.Version, "stage", stage, "err", err)
+			err = g.endRound(OutcomeFailed, err.Error())
+		}
+		if err != nil {
+			return fmt.Errorf("stage %s of version %d: %w", stage, g.state.Version, err)
+		}
+	}
+}
+
+// roundError ends a round, but not the ground.
+type roundError struct{ err error }
+
+func (e *roundError) Error() string { return e.err.Error() }
+func (e *roundError) Unwrap() error { return e.err }
+
+// collect labels samples until there are enough for a round, and begins it.
+func (g *Ground) collect(ctx context.Context) error {
+	for {
+		if err := g.labelAll(ctx); err != nil {
+			return err
+		}
+		_, _, fresh, _ := g.library.tally(g.state.Consumed)
+		learn, judge, last := g.library.newest(g.cfg.Train.MaxSamples, g.cfg.Samples.HeldOut)
+		if fresh >= g.cfg.Trigger.NumOfSamples && len(learn) > 0 && len(judge) > 0 {
+			return g.begin(learn, judge, last)
+		}
+		if err := g.waitFor(ctx, time.Duration(g.cfg.LabelEvery)); err != nil {
+			return err
+		}
+	}
+}
+
+// waitFor waits until something is received, but no longer than d, and shows how
+// far the ground is.
+func (g *Ground) waitFor(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-g.wake:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	g.publish(func(*Progress) {})
+	return ctx.Err()
+}
+
+func (g *Ground) labelAll(ctx context.Context) error {
+	labelled := 0
+	for _, s := range g.library.unlabelled() {
+		truth, err := g.labeller.Label(ctx, s)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil {
+			err = g.checkTruth(truth)
+		}
+		if err != nil {
+			if !errors.Is(err, ErrNoLabel) && !g.badLabels[s.ID] {
+				g.badLabels[s.ID] = true
+				g.log.Warn("label of a sample is of no use; mend it and it is taken", "sample", s.ID, "picture", s.Name, "err", err)
+			}
+			continue
+		}
+		delete(g.badLabels, s.ID)
+		if err := g.library.label(s.ID, truth); err != nil {
+			return err
+		}
+		labelled++
+	}
+	if labelled > 0 {
+		g.log.Info("samples labelled", "samples", labelled)
+		g.publish(func(*Progress) {})
+	}
+	return nil
+}
+
+func (g *Ground) checkTruth(truth []models.Truth) error {
+	for _, t := range truth {
+		if t.Class < 0 || t.Class >= g.classes {
+			return fmt.Errorf("class %d, the network knows 0 to %d", t.Class, g.classes-1)
+		}
+	}
+	return nil
+}
+
+// begin freezes the samples of a round and the network that it starts from.
+func (g *Ground) begin(learn, judge []models.Hash, last uint64) error {
+	base := believed(g.roster.snapshot())
+	if _, err := models.ReadFile(g.modelPath(base)); err != nil {
+		g.log.Warn("the satellites fly a network that is not kept here; starting from the last one known", "model", base, "err", err)
+		base = g.launched
+	}
+	byID := func(a, b models.Hash) int { return slices.Compare(a[:], b[:]) }
+	slices.SortFunc(learn, byID)
+	slices.SortFunc(judge, byID)
+	g.log.Info("round begins", "version", g.state.Version, "learn", len(learn), "judge", len(judge), "base", base)
+	return g.save(state{
+		Stage: StageFeatures, Version: g.state.Version, Consumed: last, Base: base, Learn: learn, Judge: judge,
+		Announced: g.state.Announced, Rounds: g.state.Rounds,
+	})
+}
+
+// advance makes the next stage durable.
+func (g *Ground) advance(to Stage) error {
+	next := g.state
+	next.Stage = to
+	return g.save(next)
+}
+
+// endRound remembers how the round went and goes back to collecting.
+func (g *Ground) endRound(outcome, reason string) error {
+	now := g.state
+	r := Round{
+		Version: now.Version, Outcome: outcome, Reason: reason, Base: now.Base, Model: now.Candidate,
+		F1Old: now.Old.F1, F1New: now.New.F1, DeltaBytes: now.Bytes, Finished: g.clock.Now(),
+	}
+	if err := g.report(r); err != nil {
+		return err
+	}
+	rounds := append(slices.Clone(now.Rounds), r)
+	rounds = rounds[max(0, len(rounds)-keepRounds):]
+	if err := g.clean(); err != nil {
+		return err
+	}
+	g.log.Info("round ends", "version", now.Version, "outcome", outcome, "reason", reason)
+	return g.save(state{
+		Stage: StageCollect, Version: now.Version + 1, Consumed: now.Consumed, Announced: now.Announced, Rounds: rounds,
+	})
+}
+
+// Report is reports/VERSION.json: how a network was judged and what became of it.
+type Report struct {
+	Round
+	Learn    int          `json:"samples_trained"`
+	Judge    int          `json:"samples_held_out"`
+	Metric   string       `json:"metric"`
+	Delta    float64      `json:"metric_value"`
+	Limit    float64      `json:"metric_limit"` // that Delta must exceed
+	Passed   bool         `json:"passed"`
+	Old      models.Score `json:"old"`
+	New      models.Score `json:"new"`
+	Encoding string       `json:"encoding,omitempty"`
+	Update   uint64       `json:"update,omitempty"`
+}
+
+func (g *Ground) report(r Round) error {
+	s := &g.state
+	gain := float64(s.New.F1) - float64(s.Old.F1)
+	return g.disk.WriteJSON(g.path("reports", fmt.Sprintf("%d.json", r.Version)), Report{
+		Round: r, Learn: len(s.Learn), Judge: len(s.Judge), Metric: g.cfg.Deploy.Metric, Delta: gain,
+		Limit: g.cfg.Deploy.Threshold, Passed: g.passes(), Old: s.Old, New: s.New, Encoding: s.Encoding, Update: s.Update,
+	})
+}
+
+// passes is the gate.
+func (g *Ground) passes() bool {
+	return float64(g.state.New.F1)-float64(g.state.Old.F1) > g.cfg.Deploy.Threshold
+}
+
+// clean removes what no later round needs: features of other samples, and
+// networks that no satellite is believed to fly.
+func (g *Ground) clean() error {
+	busy := map[models.Hash]bool{}
+	for _, id := range slices.Concat(g.state.Learn, g.state.Judge) {
+		busy[id] = true
+	}
+	if g.cached != nil {
+		if err := g.cached.keepOnly(busy); err != nil {
+			return err
+		}
+	}
+	keep := map[string]bool{
+		filepath.Base(g.modelPath(g.launched)): true, filepath.Base(g.modelPath(g.state.Candidate)): true,
+		filepath.Base(g.modelPath(g.state.Base)): true,
+	}
+	for _, s := range g.roster.snapshot() {
+		keep[filepath.Base(g.modelPath(s.Active))] = true
+	}
+	names, err := durable.Names(g.path("models"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !keep[name] {
+			if err := g.disk.Remove(g.path("models", name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// await waits until every satellite has said what became of the update.
+func (g *Ground) await(ctx context.Context) error {
+	for {
+		active, ended, reason := g.receipts()
+		g.publish(func(p *Progress) { p.Done, p.Of = ended, len(g.state.Targets) })
+		left := g.state.Deadline.Sub(g.clock.Now())
+		if ended == len(g.state.Targets) || left == 0 {
+			if active > 0 {
+				return g.endRound(OutcomeDeployed, reason)
+			}
+			if reason == "" {
+				reason = "no receipt came in time"
+			}
+			return g.endRound(OutcomeNotDeployed, reason)
+		}
+		if err := g.waitFor(ctx, min(left.Std(), time.Minute)); err != nil {
+			return err
+		}
+	}
+}
+
+// receipts counts the satellites on which the update is active and those for
+// which it has ended, and returns the last reason given.
+func (g *Ground) receipts() (active, ended int, reason string) {
+	for _, t := range g.state.Targets {
+		s, ok := g.roster.get(t.Node)
+		switch {
+		case !ok:
+			ended++
+		case s.Update == g.state.Update && isFinal(s.Status):
+			ended++
+			if s.Status == payload.StatusActive {
+				active++
+			} else {
+				reason = fmt.Sprintf("%v: %v: %s", t.Node, s.Status, s.Reason)
+			}
+		}
+	}
+	return active, ended, reason
+}
