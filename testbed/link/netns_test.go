@@ -283,3 +283,49 @@ assert c.recv(4) == b"done"`, l.Addr(Right), bytes)).CombinedOutput()
 	}
 	return took, errors.Join(err, receive.Wait())
 }
+
+// TestSweepReal makes a link in the name of a process that is dead, as after a
+// crash, and sweeps it up, but not the link of one that lives.
+func TestSweepReal(t *testing.T) {
+	living := NewNetns(nil)
+	if err := living.Probe(t.Context()); err != nil {
+		t.Skipf("needs root and a kernel with namespaces, veth and tbf: %v", err)
+	}
+	cmd := exec.CommandContext(t.Context(), "true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	dead := NewNetns(nil)
+	dead.pid = cmd.Process.Pid
+	var links []*NetnsLink
+	for _, b := range []*NetnsBackend{dead, living} {
+		l, err := b.Up(t.Context(), Config{Closed: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := l.Down(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+		links = append(links, l.(*NetnsLink))
+	}
+	removed, err := living.Sweep(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, err := namespaces(t.Context(), RunCommand)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{links[0].left, links[0].middle, links[0].right} {
+		if there[part] || !slices.Contains(removed, part) {
+			t.Errorf("%s is left over; removed %v", part, removed)
+		}
+	}
+	for _, part := range []string{links[1].left, links[1].middle, links[1].right} {
+		if !there[part] {
+			t.Errorf("%s of a living process is gone", part)
+		}
+	}
+}
