@@ -111,6 +111,10 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// errContent says that a bundle arrived as another one than was sent: the one
+// thing that no fault excuses.
+var errContent = errors.New("bundle is not what was sent")
+
 // same compares what arrives with a body, without holding either.
 func same(in io.Reader, want *body) error {
 	size := min(want.left+1, 32<<10)
@@ -118,15 +122,15 @@ func same(in io.Reader, want *body) error {
 	for at := 0; ; {
 		n, err := in.Read(got)
 		if m, _ := io.ReadFull(want, expected[:n]); m < n {
-			return fmt.Errorf("bundle goes on after its end at byte %d", at+m)
+			return fmt.Errorf("%w: it goes on after its end at byte %d", errContent, at+m)
 		}
 		if !bytes.Equal(got[:n], expected[:n]) {
-			return fmt.Errorf("bundle differs in the %d bytes from %d", n, at)
+			return fmt.Errorf("%w: it differs in the %d bytes from %d", errContent, n, at)
 		}
 		at += n
 		switch {
 		case err == io.EOF && want.left > 0:
-			return fmt.Errorf("bundle ends at byte %d, %d too early", at, want.left)
+			return fmt.Errorf("%w: it ends at byte %d, %d too early", errContent, at, want.left)
 		case err == io.EOF:
 			return nil
 		case err != nil:
