@@ -48,11 +48,11 @@ func (o *object) buildShip(rng *rand.Rand) {
 		o.addWake(beam, between(rng, 0.5, 1.3), rng)
 	}
 	o.shadow(hull, 1.4, 110)
-	side := pick(rng, color.NRGBA{128, 38, 30, 255}, color.NRGBA{44, 48, 56, 255}, color.NRGBA{60, 74, 92, 255},
-		color.NRGBA{150, 152, 150, 255}, color.NRGBA{22, 60, 58, 255})
+	side := pick(rng, color.NRGBA{104, 38, 32, 255}, color.NRGBA{40, 44, 52, 255}, color.NRGBA{52, 64, 82, 255},
+		color.NRGBA{112, 116, 118, 255}, color.NRGBA{24, 56, 56, 255})
 	o.fill(side, hull...)
-	top := pick(rng, color.NRGBA{186, 178, 164, 255}, color.NRGBA{160, 92, 72, 255}, color.NRGBA{204, 206, 208, 255},
-		color.NRGBA{132, 146, 140, 255})
+	top := pick(rng, color.NRGBA{128, 122, 112, 255}, color.NRGBA{118, 72, 58, 255}, color.NRGBA{140, 144, 148, 255},
+		color.NRGBA{92, 104, 102, 255})
 	o.fill(top, deck...)
 	switch rng.IntN(3) {
 	case 0:
@@ -64,14 +64,14 @@ func (o *object) buildShip(rng *rand.Rand) {
 		o.fill(shade(top, 0.82), rectangle(-0.22, -beam*0.5, -0.02, beam*0.5)...)
 	}
 	bridge := between(rng, -0.42, -0.36)
-	o.fill(color.NRGBA{244, 246, 248, 255}, rectangle(bridge, -beam*0.72, bridge+0.13, beam*0.72)...)
+	o.fill(color.NRGBA{186, 192, 198, 255}, rectangle(bridge, -beam*0.72, bridge+0.13, beam*0.72)...)
 	o.fill(color.NRGBA{70, 74, 84, 255}, rectangle(bridge+0.02, -beam*0.22, bridge+0.07, beam*0.22)...)
 }
 
 // addWake paints foam behind and beside the hull, fading with the distance.
 func (o *object) addWake(beam, length float64, rng *rand.Rand) {
 	const steps = 12
-	strength := between(rng, 90, 170)
+	strength := between(rng, 40, 95)
 	spread := between(rng, 0.12, 0.2)
 	for i := range steps {
 		from := -0.46 - length*float64(i)/steps
@@ -96,8 +96,8 @@ func (o *object) addContainers(beam float64, rng *rand.Rand) {
 	for i := range bays {
 		x := -0.2 + 0.115*float64(i)
 		for _, side := range []float64{-1, 1} {
-			colour := pick(rng, color.NRGBA{190, 64, 44, 255}, color.NRGBA{40, 96, 160, 255},
-				color.NRGBA{60, 132, 84, 255}, color.NRGBA{214, 160, 56, 255}, color.NRGBA{200, 204, 208, 255})
+			colour := pick(rng, color.NRGBA{138, 56, 42, 255}, color.NRGBA{36, 78, 124, 255},
+				color.NRGBA{52, 100, 70, 255}, color.NRGBA{150, 118, 54, 255}, color.NRGBA{140, 144, 148, 255})
 			o.fill(colour, rectangle(x, side*beam*0.05, x+0.095, side*beam*0.62)...)
 		}
 	}
@@ -128,8 +128,8 @@ func (o *object) buildAircraft(rng *rand.Rand) {
 	for _, shape := range [][]point{wings, rear, fuselage} {
 		o.shadow(shape, distance, 105)
 	}
-	paint := pick(rng, color.NRGBA{240, 242, 245, 255}, color.NRGBA{226, 230, 236, 255},
-		color.NRGBA{176, 184, 194, 255}, color.NRGBA{250, 246, 236, 255})
+	paint := pick(rng, color.NRGBA{178, 182, 188, 255}, color.NRGBA{160, 166, 174, 255},
+		color.NRGBA{134, 142, 152, 255}, color.NRGBA{186, 182, 174, 255})
 	accent := pick(rng, color.NRGBA{196, 40, 44, 255}, color.NRGBA{28, 74, 150, 255},
 		color.NRGBA{226, 148, 30, 255}, color.NRGBA{30, 120, 96, 255})
 	o.fill(shade(paint, 0.86), wings...)
