@@ -250,13 +250,14 @@ func (p *ProxyLink) start(left net.Conn) {
 // ended or one fails. A failure resets both.
 func (p *ProxyLink) relay(s *session, left net.Conn) {
 	defer s.cancel(nil)
-	right, err := p.dial(s.ctx)
+	// Not in the session's context: if the window ends now, the right end must
+	// find itself in an outage, not refused.
+	right, err := p.dial(p.ctx)
 	if err == nil {
 		if tcp, ok := right.(*net.TCPConn); ok {
 			tcp.SetReadBuffer(readBuffer) // only a hint
 		}
 		if !p.join(s, right) {
-			reset(right)
 			return
 		}
 		err = p.pump(s, left, right)
@@ -276,15 +277,21 @@ func (p *ProxyLink) relay(s *session, left net.Conn) {
 	}
 }
 
-// join adds the right end to a session, unless it has been stopped.
+// join adds the right end to a session. If the session has been stopped meanwhile,
+// the right end shares the fate of the left, and join returns false.
 func (p *ProxyLink) join(s *session, right net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.stopped {
-		return false
+	switch {
+	case !s.stopped:
+		s.conns = append(s.conns, right)
+		return true
+	case p.open || p.down:
+		reset(right)
+	default:
+		p.frozen = append(p.frozen, right)
 	}
-	s.conns = append(s.conns, right)
-	return true
+	return false
 }
 
 func (p *ProxyLink) pump(s *session, left, right net.Conn) error {

@@ -327,6 +327,39 @@ func TestProxyHoldsFew(t *testing.T) {
 	})
 }
 
+// TestProxyWindowEndsWhileConnecting ends the window between the connection to the
+// proxy and the one from it: neither end may notice before the next.
+func TestProxyWindowEndsWhileConnecting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		left, err := r.left.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer left.Close()
+		synctest.Wait() // the proxy connects to the right, where nobody accepts yet
+		r.setOpen(t, false)
+		right, err := r.right.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer right.Close()
+		for _, end := range []net.Conn{left, right} {
+			end.SetReadDeadline(time.Now().Add(time.Minute))
+			if _, err := end.Read(make([]byte, 1)); !isTimeout(err) {
+				t.Errorf("an end noticed the outage: %v", err)
+			}
+			end.SetReadDeadline(time.Time{})
+		}
+		r.setOpen(t, true)
+		for _, end := range []net.Conn{left, right} {
+			if _, err := end.Read(make([]byte, 1)); err == nil {
+				t.Error("an end was not told of the outage after it")
+			}
+		}
+	})
+}
+
 func TestProxyTargetAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
