@@ -18,7 +18,7 @@ const copySize = 64 << 10
 // that follow the header in a parsed bundle (payload, CRC and end) are valid
 // behind the appended header too, as long as b.Payload is as it was parsed.
 func (b *Bundle) AppendHeader(dst []byte) []byte {
-	dst = slices.Grow(dst, b.HeaderLen())
+	dst = grow(dst, b.HeaderLen())
 	dst = append(dst, cbor.IndefiniteArray)
 	dst = b.Primary.append(dst)
 	for i := range b.Extensions {
@@ -29,12 +29,20 @@ func (b *Bundle) AppendHeader(dst []byte) []byte {
 
 // Append appends the whole bundle. The length of payload must be b.Payload.Length.
 func (b *Bundle) Append(dst, payload []byte) []byte {
-	dst = slices.Grow(dst, b.HeaderLen()+len(payload)+b.Payload.tailLen())
+	dst = grow(dst, b.HeaderLen()+len(payload)+b.Payload.tailLen())
 	dst = b.AppendHeader(dst)
 	sum := b.Payload.checksum(dst)
 	dst = append(dst, payload...)
 	sum.add(payload)
 	return b.Payload.appendTail(dst, &sum)
+}
+
+// grow makes room for n more bytes, exactly n when dst is nil.
+func grow(dst []byte, n int) []byte {
+	if dst == nil {
+		return make([]byte, 0, n)
+	}
+	return slices.Grow(dst, n)
 }
 
 // HeaderLen is the length of what AppendHeader appends: the offset of the first

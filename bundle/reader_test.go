@@ -101,8 +101,12 @@ func TestReaderRefusesBeforeReadingOn(t *testing.T) {
 type repeat byte
 
 func (c repeat) Read(p []byte) (int, error) {
-	for i := range p {
+	n := min(len(p), 16)
+	for i := range n {
 		p[i] = byte(c)
+	}
+	for n < len(p) {
+		n += copy(p[n:], p[:n])
 	}
 	return len(p), nil
 }
