@@ -57,7 +57,7 @@ type cpuEngine struct {
 
 // NewEngine returns the default engine with n loaded. It uses up to threads
 // cores during a call; the results are the same bit for bit whatever their
-// number. For yolov3-tiny at 416 x 416 it needs about 30 MB besides the network.
+// number. For yolov3-tiny at 416 x 416 it needs about 20 MB besides the network.
 func NewEngine(n *Network, threads int) (Engine, error) {
 	if threads < 1 || threads > MaxThreads {
 		return nil, fmt.Errorf("start engine: %d threads, want 1 to %d", threads, MaxThreads)

@@ -264,3 +264,26 @@ func TestDecodeReadsBoxes(t *testing.T) {
 		t.Fatalf("found %+v, want %+v", found, want)
 	}
 }
+
+func TestMaxPoolAtTheEdges(t *testing.T) {
+	for _, l := range []Layer{{Size: 2, Stride: 2, Pad: 1}, {Size: 2, Stride: 1, Pad: 1}, {Size: 2, Stride: 2}, {Size: 2, Stride: 3, Pad: 1}, {Size: 3, Stride: 2, Pad: 2}, {Size: 3, Stride: 1, Pad: 2}} {
+		l.Kind = MaxPool
+		for h := 1; h < 6; h++ {
+			for w := 1; w < 6; w++ {
+				g := Graph{Input: Shape{C: 2, H: h, W: w}, Layers: []Layer{l}}
+				shape, _, err := l.maxPool(g.Input)
+				if err != nil {
+					continue // the window does not fit
+				}
+				n := &Network{graph: g, plan: &plan{shapes: []Shape{shape}}}
+				in, out := picture(g.Input, 5), NewTensor(shape)
+				for c := range in.C {
+					maxPool(&l, in, out, c)
+				}
+				if want := plain(n, in)[0]; !slices.Equal(out.Data, want.Data) {
+					t.Fatalf("%+v of %v gives %v, want %v", l, in.Shape, out.Data, want.Data)
+				}
+			}
+		}
+	}
+}

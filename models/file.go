@@ -107,7 +107,8 @@ func ReadFile(path string) (*Network, error) {
 }
 
 // Read reads a model file up to its end and checks its hashes. Errors about its
-// content wrap ErrCorrupt. It never holds more than twice what was read.
+// content wrap ErrCorrupt. It holds no more than about three times what was read
+// and 4 MiB, whatever the header says.
 func Read(r io.Reader) (*Network, error) {
 	header, err := readHeader(r)
 	if err != nil {
