@@ -53,7 +53,7 @@ func (b *Bundle) FreeNumber() uint64 {
 }
 
 // Unsupported is what becomes of a bundle because of the blocks in it that nodes
-// of this kind do not process (RFC 9171 section 5.6 step 3).
+// of this kind do not process (RFC 9171 section 5.6 step 4).
 type Unsupported struct {
 	Report bool // a status report is asked for, reason ReasonBlockUnsupported
 	Delete bool // the bundle is deleted

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"math"
 	"strings"
@@ -244,4 +245,24 @@ func FuzzAdminRecord(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestIDsInJSON(t *testing.T) {
+	type both struct {
+		Node EID
+		ID   ID
+		Prio Priority
+	}
+	want := both{DTN("a", "b"), ID{Source: IPN(3, 11), Created: Timestamp{Time: 1, Sequence: 2}, Fragment: true, Offset: 3, Length: 4}, PriorityBulk}
+	text, err := json.Marshal(want)
+	if err != nil || string(text) != `{"Node":"dtn://a/b","ID":"ipn:3.11@1.2+3/4","Prio":"bulk"}` {
+		t.Fatalf("%s, %v", text, err)
+	}
+	var got both
+	if err := json.Unmarshal(text, &got); err != nil || got != want {
+		t.Errorf("comes back as %+v, %v", got, err)
+	}
+	if err := json.Unmarshal([]byte(`{"ID":"ipn:3.11"}`), &got); err == nil {
+		t.Error("an ID without a timestamp was read")
+	}
 }
