@@ -1,0 +1,211 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"perigee/agent"
+	"perigee/bundle"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/route"
+	"perigee/ground"
+)
+
+// Defaults of the configuration.
+const (
+	defaultDataDir   = "/var/lib/perigee"
+	defaultSocket    = "/run/perigee/perigee.sock"
+	defaultQuota     = size(2e9)
+	defaultMaxBundle = size(1 << 32)
+	defaultAggregate = duration(5 * time.Second)
+)
+
+// Limits of the configuration.
+const (
+	minQuota     = size(16 << 20)
+	minMaxBundle = size(1 << 10)
+	maxAggregate = duration(time.Hour)
+	maxListens   = 64
+	maxLinks     = 4096
+)
+
+// layerTCPCL is TCPCLv4, RFC 9174.
+const layerTCPCL = "tcpcl"
+
+// Modes of a link.
+const (
+	modeScheduled = "scheduled" // up during the contacts of the plan
+	modeAlways    = "always"    // up at all times
+)
+
+// config is a configuration file. Relative paths in it start from its folder.
+type config struct {
+	Node    nodeConfig     `toml:"node"`
+	Log     logConfig      `toml:"log"`
+	Store   storeConfig    `toml:"store"`
+	Custody custodyConfig  `toml:"custody"`
+	Listen  []listenConfig `toml:"listen"`
+	Link    []linkConfig   `toml:"link"`
+	Route   []routeConfig  `toml:"route"`
+
+	// Satellite and Ground are the applications of this node; neither makes it
+	// a relay.
+	Satellite *agent.Config  `toml:"satellite"`
+	Ground    *ground.Config `toml:"ground"`
+}
+
+// nodeConfig is the table [node].
+type nodeConfig struct {
+	ID          bundle.EID  `toml:"id"`           // required; node ID, such as "ipn:2.0" or "dtn://sat-17/"
+	DataDir     string      `toml:"data_dir"`     // everything the node keeps; /var/lib/perigee
+	Socket      string      `toml:"socket"`       // for applications, at most 103 bytes; /run/perigee/perigee.sock
+	SocketMode  permissions `toml:"socket_mode"`  // who may use the socket, in octal; "0660"
+	ContactPlan string      `toml:"contact_plan"` // file of contacts, one JSON object a line; none
+	MaxBundle   size        `toml:"max_bundle"`   // largest bundle taken, from "1KiB"; "4GiB"
+}
+
+// logConfig is the table [log].
+type logConfig struct {
+	Level  string `toml:"level"`  // debug, info, warn or error; info
+	Format string `toml:"format"` // text or json; text
+}
+
+// storeConfig is the table [store].
+type storeConfig struct {
+	Quota size `toml:"quota"` // of stored bundles, from "16MiB"; "2GB"
+}
+
+// custodyConfig is the table [custody].
+type custodyConfig struct {
+	Accept    bool     `toml:"accept"`    // become custodian of others' bundles; true
+	Aggregate duration `toml:"aggregate"` // how long signals are gathered, "0s" to "1h"; "5s"
+}
+
+// listenConfig is one [[listen]]: where peers reach this node.
+type listenConfig struct {
+	Layer   string `toml:"layer"`   // tcpcl
+	Address string `toml:"address"` // required; HOST:PORT or :PORT
+}
+
+// linkConfig is one [[link]]: a neighbour.
+type linkConfig struct {
+	Peer    bundle.EID `toml:"peer"`    // required; the neighbour's node ID
+	Layer   string     `toml:"layer"`   // tcpcl
+	Address string     `toml:"address"` // HOST:PORT; empty: the neighbour opens the session
+	Mode    string     `toml:"mode"`    // scheduled or always; scheduled
+}
+
+// routeConfig is one [[route]]: bundles for To go to the neighbour Via, unless the
+// contact plan knows a way.
+type routeConfig struct {
+	To  string     `toml:"to"`  // an EID or a pattern, such as "ipn:*" or "ipn:5.*"
+	Via bundle.EID `toml:"via"` // a link's peer
+}
+
+// defaultConfig is the configuration before a file is read. Tables of applications
+// are added when the file has them.
+func defaultConfig() config {
+	return config{
+		Node: nodeConfig{
+			DataDir: defaultDataDir, Socket: defaultSocket, SocketMode: 0o660, MaxBundle: defaultMaxBundle,
+		},
+		Log:     logConfig{Level: "info", Format: "text"},
+		Store:   storeConfig{Quota: defaultQuota},
+		Custody: custodyConfig{Accept: true, Aggregate: defaultAggregate},
+	}
+}
+
+// complete fills in what follows from other keys and makes paths absolute by the
+// folder of the file.
+func (c *config) complete(folder string) {
+	for i := range c.Listen {
+		setDefault(&c.Listen[i].Layer, layerTCPCL)
+	}
+	for i := range c.Link {
+		setDefault(&c.Link[i].Layer, layerTCPCL)
+		setDefault(&c.Link[i].Mode, modeScheduled)
+	}
+	paths := []*string{&c.Node.DataDir, &c.Node.Socket, &c.Node.ContactPlan}
+	if s := c.Satellite; s != nil {
+		setDefault(&s.DataDir, filepath.Join(c.Node.DataDir, "satellite"))
+		paths = append(paths, &s.DataDir, &s.Model, &s.ModelConfig, &s.Source.Folder, &s.Source.List, &s.Updates.Golden)
+	}
+	if g := c.Ground; g != nil {
+		setDefault(&g.DataDir, filepath.Join(c.Node.DataDir, "ground"))
+		paths = append(paths, &g.DataDir, &g.Model, &g.ModelConfig, &g.Labels)
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(folder, *p)
+		}
+	}
+}
+
+func setDefault(field *string, value string) {
+	if *field == "" {
+		*field = value
+	}
+}
+
+// storeDir is the folder of the node's bundle store.
+func (c *config) storeDir() string { return filepath.Join(c.Node.DataDir, "store") }
+
+// routes returns the static routes as a table.
+func (c *config) routes() (*route.Table, error) {
+	routes := make([]route.Route, len(c.Route))
+	for i, r := range c.Route {
+		routes[i] = route.Route{To: r.To, Next: r.Via}
+	}
+	return route.NewTable(routes)
+}
+
+// size is a number of bytes that files write as "2GB" (10^9) or "2GiB" (2^30).
+type size int64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *size) UnmarshalText(text []byte) error {
+	n, err := humanize.ParseBytes(string(text))
+	if err != nil || n > math.MaxInt64 {
+		return fmt.Errorf("%q is not a size; write it like \"500MB\", \"2GB\" or \"64MiB\"", text)
+	}
+	*s = size(n)
+	return nil
+}
+
+func (s size) String() string { return humanize.IBytes(uint64(max(s, 0))) }
+
+// duration is a length of time that files write as "5s" or "24h".
+type duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration; write it like \"500ms\", \"5s\" or \"24h\"", text)
+	}
+	*d = duration(v)
+	return nil
+}
+
+func (d duration) String() string { return time.Duration(d).String() }
+
+func (d duration) dtn() dtntime.Duration { return dtntime.Of(time.Duration(d)) }
+
+// permissions are those of a file, which files write in octal as "0660".
+type permissions fs.FileMode
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *permissions) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 8, 32)
+	if err != nil || n > 0o777 {
+		return fmt.Errorf("%q are no permissions; write them in octal like \"0660\"", text)
+	}
+	*p = permissions(n)
+	return nil
+}

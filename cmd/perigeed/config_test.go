@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"perigee/bundle"
+)
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// check runs perigeed --check on a file.
+func check(t *testing.T, path string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	code = execute(t.Context(), []string{"--config", path, "--check"}, nil, &out, &err)
+	return code, out.String(), err.String()
+}
+
+func TestExamplesAreValid(t *testing.T) {
+	for name, want := range map[string]string{
+		"relay.toml":     "node ipn:3.0, relay, 1 listeners, 2 links, 1 routes",
+		"satellite.toml": "node ipn:2.0, satellite, 0 listeners, 1 links, 1 routes",
+		"ground.toml":    "node ipn:1.0, ground, 1 listeners, 1 links, 1 routes",
+	} {
+		path := filepath.Join("..", "..", "docs", "examples", name)
+		code, stdout, stderr := check(t, path)
+		if code != exitDone || !strings.Contains(stdout, want) {
+			t.Errorf("%s: exit %d, %q, %q, want %q", name, code, stdout, stderr, want)
+		}
+	}
+}
+
+func TestDefaultsAndPaths(t *testing.T) {
+	path := write(t, "node.toml", `
+node = {id = "dtn://sat-17/", data_dir = "data"}
+[satellite]
+ground = "ipn:1.0"
+source = {list = "/scenes/list.jsonl"}
+[custody]
+accept = false
+`)
+	c, err := load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Dir(path)
+	for name, pair := range map[string][2]any{
+		"node.id":                  {c.Node.ID, bundle.DTN("sat-17", "")},
+		"node.data_dir":            {c.Node.DataDir, filepath.Join(folder, "data")},
+		"node.socket":              {c.Node.Socket, defaultSocket},
+		"node.socket_mode":         {c.Node.SocketMode, permissions(0o660)},
+		"store folder":             {c.storeDir(), filepath.Join(folder, "data", "store")},
+		"store.quota":              {c.Store.Quota, size(2_000_000_000)},
+		"custody.accept":           {c.Custody.Accept, false},
+		"custody.aggregate":        {c.Custody.Aggregate, duration(5 * time.Second)},
+		"satellite.data_dir":       {c.Satellite.DataDir, filepath.Join(folder, "data", "satellite")},
+		"satellite.source.list":    {c.Satellite.Source.List, "/scenes/list.jsonl"},
+		"satellite.batch.samples":  {c.Satellite.Batch.Samples, 32},
+		"satellite.updates.golden": {c.Satellite.Updates.Golden, ""},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s is %v, want %v", name, pair[0], pair[1])
+		}
+	}
+	if c.Ground != nil {
+		t.Error("a ground application appeared")
+	}
+}
+
+// good is a valid configuration to spoil.
+const good = `[node]
+id = "ipn:2.0"
+data_dir = "/d"
+socket = "/d/s"
+[store]
+quota = "2GB"
+[[listen]]
+address = ":4556"
+[[link]]
+peer = "ipn:1.0"
+address = "host:4556"
+mode = "always"
+[[route]]
+to = "ipn:*"
+via = "ipn:1.0"
+`
+
+func TestMistakes(t *testing.T) {
+	if code, _, stderr := check(t, write(t, "good.toml", good)); code != exitDone {
+		t.Fatalf("the good configuration: %s", stderr)
+	}
+	tests := []struct {
+		name, old, new string
+		want           []string // in the message
+	}{
+		{"unknown key", "quota", "qouta", []string{":6:1: unknown key \"store.qouta\""}},
+		{"unknown table", "[store]", "[shop]", []string{":5", "unknown", "shop"}},
+		{"unknown satellite key", "[store]", "[satellite]\nsorce = 1\n[store]", []string{":6:1: unknown key \"satellite.sorce\""}},
+		{"syntax", `id = "ipn:2.0"`, `id = ipn`, []string{":2:"}},
+		{"type", `socket = "/d/s"`, `socket = 2`, []string{":4:"}},
+		{"no id", `id = "ipn:2.0"`, "", []string{"node.id is missing"}},
+		{"bad id", "ipn:2.0", "ipn:2", []string{":2:", "two or three numbers"}},
+		{"endpoint for id", "ipn:2.0", "ipn:2.7", []string{`write the node itself, "ipn:2.0"`}},
+		{"local node", "ipn:2.0", "ipn:!.0", []string{"node.id", "number of its own"}},
+		{"long socket", "/d/s", "/" + strings.Repeat("d", 110), []string{"node.socket", "at most 103"}},
+		{"size", "2GB", "2 gigs", []string{":6:", "is not a size"}},
+		{"small quota", "2GB", "1MB", []string{"store.quota", `at least "16 MiB"`}},
+		{"socket mode", `socket = "/d/s"`, `socket_mode = "0999"`, []string{":4:", "octal"}},
+		{"closed socket", `socket = "/d/s"`, `socket_mode = "0060"`, []string{"node.socket_mode", "0660"}},
+		{"level", "[store]", "[log]\nlevel = \"loud\"\n[store]", []string{"log.level", "debug"}},
+		{"format", "[store]", "[log]\nformat = \"xml\"\n[store]", []string{"log.format", "json"}},
+		{"aggregate", "[store]", "[custody]\naggregate = \"2h\"\n[store]", []string{"custody.aggregate"}},
+		{"duration", "[store]", "[custody]\naggregate = \"soon\"\n[store]", []string{":6:", "is not a duration"}},
+		{"listen port", ":4556", ":port", []string{"listen[0].address", "not a number"}},
+		{"no listen address", `address = ":4556"`, "", []string{"listen[0].address is missing"}},
+		{"layer", `mode = "always"`, `mode = "always"` + "\nlayer = \"carrier-pigeon\"", []string{"link[0].layer", "tcpcl"}},
+		{"link host", "host:4556", ":4556", []string{"link[0].address", "host before the port"}},
+		{"link address", "host:4556", "host", []string{"link[0].address", "HOST:PORT"}},
+		{"self link", `peer = "ipn:1.0"`, `peer = "ipn:2.0"`, []string{"link[0].peer", "this node"}},
+		{"mode", `"always"`, `"sometimes"`, []string{"link[0].mode", "scheduled"}},
+		{"no plan", `"always"`, `"scheduled"`, []string{"link[0].mode", "no node.contact_plan"}},
+		{"route via", `via = "ipn:1.0"`, `via = "ipn:9.0"`, []string{"route[0].via", "no [[link]]"}},
+		{"route pattern", `"ipn:*"`, `"ipn:1*"`, []string{"route: ", "ipn:NODE.*"}},
+		{"satellite", "[store]", "[satellite]\nground=\"ipn:1.0\"\n[store]", []string{"satellite: ", "source: set either folder or list"}},
+		{"ground", "[store]", "[ground]\n[store]", []string{"ground: ", "satellites"}},
+		{"plan file", `socket = "/d/s"`, `contact_plan = "none.jsonl"`, []string{"node.contact_plan", "none.jsonl"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			path := write(t, "bad.toml", strings.Replace(good, test.old, test.new, 1))
+			code, stdout, stderr := check(t, path)
+			if code != exitUsage || stdout != "" {
+				t.Errorf("exit %d, stdout %q, want %d and nothing; %s", code, stdout, exitUsage, stderr)
+			}
+			for _, want := range append(test.want, path) {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("message %q lacks %q", stderr, want)
+				}
+			}
+		})
+	}
+}
+
+func TestAllMistakesAreNamed(t *testing.T) {
+	path := write(t, "bad.toml", "[node]\n[[link]]\n[[route]]\n")
+	_, _, stderr := check(t, path)
+	for _, want := range []string{"node.id", "link[0].peer", "link[0].mode", "route[0].to"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("message lacks %s:\n%s", want, stderr)
+		}
+	}
+}
+
+func TestBadPlanNamesItsLine(t *testing.T) {
+	plan := write(t, "plan.jsonl", "# fine\n{\"from\":1}\n")
+	path := write(t, "node.toml", strings.Replace(good, `socket = "/d/s"`, `contact_plan = "`+plan+`"`, 1))
+	code, _, stderr := check(t, path)
+	if code != exitUsage || !strings.Contains(stderr, "line 2") || !strings.Contains(stderr, plan) {
+		t.Errorf("exit %d, %q, want line 2 of %s", code, stderr, plan)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{{}, {"--check"}, {"--config"}, {"--nonsense"}, {"--config", "/nowhere/x.toml"}, {"extra", "--config", "x"}} {
+		var out, err bytes.Buffer
+		if code := execute(t.Context(), args, nil, &out, &err); code != exitUsage || err.Len() == 0 {
+			t.Errorf("perigeed %v: exit %d, %q, want %d and a message", args, code, err.String(), exitUsage)
+		}
+	}
+}

@@ -1,0 +1,121 @@
+// Command perigeed runs a Perigee node: a relay, or a satellite or a ground
+// station with its application, by its configuration.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2 // of the command line or in the configuration
+)
+
+func main() {
+	// The first signal asks for an orderly end; the second one ends at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	os.Exit(execute(ctx, os.Args[1:], hangup, os.Stdout, os.Stderr))
+}
+
+// options are the flags of perigeed.
+type options struct {
+	config string
+	check  bool
+}
+
+// execute runs the command line args and returns the exit code.
+func execute(ctx context.Context, args []string, hangup <-chan os.Signal, stdout, stderr io.Writer) int {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "perigeed --config FILE",
+		Short: "Run a Perigee node",
+		Long: `Perigeed runs a node: it keeps bundles, takes custody of them and sends them on
+while links are there. With a table [satellite] or [ground] in its configuration
+it also runs that application. It logs to standard error.
+
+Signals:
+  SIGINT, SIGTERM  end in an orderly way; a second one ends at once
+  SIGHUP           read the contact plan again
+
+Exit codes:
+  0  ended in an orderly way, or the configuration is valid
+  1  failed
+  2  wrong usage or an invalid configuration`,
+		Example: `  perigeed --config /etc/perigee/perigeed.toml --check
+  perigeed --config /etc/perigee/perigeed.toml`,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd.Context(), hangup, stdout, stderr)
+		},
+	}
+	cmd.Flags().StringVar(&o.config, "config", "", "configuration `file` (required)")
+	cmd.Flags().BoolVar(&o.check, "check", false, "validate the configuration and exit")
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	started := false
+	cmd.PreRun = func(*cobra.Command, []string) { started = true }
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintf(stderr, "perigeed: %v\n", err)
+	var bad *configError
+	if !started || errors.As(err, &bad) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func (o options) run(ctx context.Context, hangup <-chan os.Signal, stdout, stderr io.Writer) error {
+	if o.config == "" {
+		return &configError{errors.New("--config is missing; name the configuration file, see perigeed --help")}
+	}
+	c, err := load(o.config)
+	if err != nil {
+		return err
+	}
+	if o.check {
+		_, err := fmt.Fprintf(stdout, "%s: valid; %s\n", o.config, c.describe())
+		return err
+	}
+	return serve(ctx, c, newLog(c.Log, stderr), hangup)
+}
+
+// describe says in a few words what the configuration makes.
+func (c *config) describe() string {
+	role := "relay"
+	switch {
+	case c.Satellite != nil && c.Ground != nil:
+		role = "satellite and ground"
+	case c.Satellite != nil:
+		role = "satellite"
+	case c.Ground != nil:
+		role = "ground"
+	}
+	return fmt.Sprintf("node %s, %s, %d listeners, %d links, %d routes", c.Node.ID, role, len(c.Listen), len(c.Link), len(c.Route))
+}
+
+func newLog(c logConfig, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.level()}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"perigee/bundle/app"
+	"perigee/bundle/app/apphttp"
+	"perigee/bundle/contact"
+)
+
+// engine is the node as the daemon drives it.
+type engine interface {
+	// Run runs the node until ctx ends and then returns nil.
+	Run(ctx context.Context) error
+	// Client returns a new client of the node.
+	Client() app.Client
+	// SetPlan replaces the contact plan.
+	SetPlan(ctx context.Context, plan *contact.Plan) error
+}
+
+// application is what runs beside the node, through its client.
+type application struct {
+	name string
+	run  func(ctx context.Context) error
+}
+
+// daemon is what perigeed runs: a node, its socket and its applications.
+type daemon struct {
+	config   *config
+	node     engine
+	apps     []application
+	listener net.Listener
+	log      *slog.Logger
+	hangup   <-chan os.Signal
+}
+
+// serve makes a daemon by its configuration and runs it until ctx ends.
+func serve(ctx context.Context, c *config, log *slog.Logger, hangup <-chan os.Signal) error {
+	if err := os.MkdirAll(c.Node.DataDir, 0o750); err != nil {
+		return fmt.Errorf("making the data folder (node.data_dir): %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(c.Node.Socket), 0o755); err != nil {
+		return fmt.Errorf("making the folder of the socket (node.socket): %w", err)
+	}
+	plan, err := c.readPlan()
+	if err != nil {
+		return err
+	}
+	listener, err := apphttp.Listen(ctx, c.Node.Socket, fs.FileMode(c.Node.SocketMode))
+	if err != nil {
+		return fmt.Errorf("%w (node.socket)", err)
+	}
+	d := &daemon{config: c, listener: listener, log: log, hangup: hangup}
+	if d.node, err = newNode(c, plan, log); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	if d.apps, err = newApplications(c, d.node, log); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	return d.run(ctx)
+}
+
+// run runs the daemon until ctx ends or a part of it fails. Applications and the
+// socket end before the node does, so that what they settle still finds it.
+func (d *daemon) run(ctx context.Context) error {
+	nodeCtx, stopNode := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopNode()
+	var nodeErr error // of the node; read after nodeEnd is closed
+	nodeEnd := make(chan struct{})
+	go func() {
+		defer close(nodeEnd)
+		nodeErr = d.node.Run(nodeCtx)
+	}()
+
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		select {
+		case <-nodeEnd:
+			return errors.New("the node ended by itself") // nodeErr says why
+		case <-groupCtx.Done():
+			return nil
+		}
+	})
+	client := d.node.Client()
+	server := apphttp.NewServer(client, d.log.With("part", "socket"))
+	group.Go(func() error { return server.Serve(groupCtx, d.listener) })
+	group.Go(func() error { return d.reload(groupCtx) })
+	for _, a := range d.apps {
+		group.Go(func() error {
+			err := a.run(groupCtx)
+			if err == nil && groupCtx.Err() == nil {
+				err = errors.New("it ended by itself")
+			}
+			if err != nil {
+				return fmt.Errorf("running the %s application: %w", a.name, err)
+			}
+			return nil
+		})
+	}
+	d.log.Info("perigeed is running", "node", d.config.Node.ID, "socket", d.config.Node.Socket)
+	err := group.Wait()
+	d.log.Info("perigeed is ending", "node", d.config.Node.ID)
+	stopNode()
+	<-nodeEnd
+	if nodeErr != nil {
+		nodeErr = fmt.Errorf("running the node: %w", nodeErr)
+	}
+	return errors.Join(err, client.Close(), nodeErr)
+}
+
+// reload reads the contact plan again at each hangup signal. A plan that cannot be
+// used leaves the old one in force.
+func (d *daemon) reload(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.hangup:
+		}
+		plan, err := d.config.readPlan()
+		if err == nil {
+			err = d.node.SetPlan(ctx, plan)
+		}
+		if err != nil {
+			d.log.Error("kept the old contact plan, because the new one cannot be used", "error", err)
+			continue
+		}
+		d.log.Info("took the contact plan into use", "file", d.config.Node.ContactPlan)
+	}
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"perigee/bundle"
+	"perigee/bundle/app"
+	"perigee/bundle/app/apphttp"
+	"perigee/bundle/contact"
+)
+
+// recorder notes what happens in which order.
+type recorder struct {
+	mu    sync.Mutex // guards notes
+	notes []string
+}
+
+func (r *recorder) note(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notes = append(r.notes, text)
+}
+
+func (r *recorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.notes, ", ")
+}
+
+// idleNode is an engine that does nothing until it is told to end.
+type idleNode struct {
+	recorder
+	fail  chan error
+	plans chan *contact.Plan
+}
+
+func (n *idleNode) Run(ctx context.Context) error {
+	defer n.note("node ended")
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-n.fail:
+		return err
+	}
+}
+
+func (n *idleNode) SetPlan(_ context.Context, plan *contact.Plan) error {
+	n.plans <- plan
+	return nil
+}
+
+func (n *idleNode) Client() app.Client { return idleClient{} }
+
+// idleClient answers nothing but Status.
+type idleClient struct{ app.Client }
+
+func (idleClient) Close() error { return nil }
+func (idleClient) Status(context.Context) (app.Status, error) {
+	return app.Status{Node: bundle.IPN(2, 0)}, nil
+}
+
+func newIdle(t *testing.T, apps ...application) (*daemon, *idleNode, chan os.Signal) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "perigeed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	c := defaultConfig()
+	c.Node.ID = bundle.IPN(2, 0)
+	c.Node.Socket = filepath.Join(dir, "s")
+	c.Node.ContactPlan = filepath.Join(dir, "plan.jsonl")
+	l, err := apphttp.Listen(t.Context(), c.Node.Socket, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := &idleNode{fail: make(chan error, 1), plans: make(chan *contact.Plan, 1)}
+	hangup := make(chan os.Signal, 1)
+	return &daemon{
+		config: &c, node: node, apps: apps, listener: l,
+		log: slog.New(slog.NewTextHandler(io.Discard, nil)), hangup: hangup,
+	}, node, hangup
+}
+
+func start(ctx context.Context, d *daemon) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- d.run(ctx) }()
+	return done
+}
+
+func wait(t *testing.T, done <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatal("the daemon did not end")
+		return nil
+	}
+}
+
+func TestOrderlyEnd(t *testing.T) {
+	var node *idleNode
+	app := application{"test", func(ctx context.Context) error {
+		<-ctx.Done()
+		node.note("application ended")
+		return nil
+	}}
+	d, n, _ := newIdle(t, app)
+	node = n
+	ctx, cancel := context.WithCancel(t.Context())
+	done := start(ctx, d)
+	client := apphttp.Dial(d.config.Node.Socket)
+	defer client.Close()
+	if status, err := client.Status(t.Context()); err != nil || status.Node != d.config.Node.ID {
+		t.Fatalf("Status over the socket: %+v, %v", status, err)
+	}
+	cancel()
+	if err := wait(t, done); err != nil {
+		t.Errorf("the end: %v", err)
+	}
+	if got, want := node.String(), "application ended, node ended"; got != want {
+		t.Errorf("order %q, want %q", got, want)
+	}
+	if _, err := os.Lstat(d.config.Node.Socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+func TestFailuresEndTheDaemon(t *testing.T) {
+	broken := errors.New("disk on fire")
+	t.Run("node", func(t *testing.T) {
+		stopped := make(chan struct{})
+		d, node, _ := newIdle(t, application{"test", func(ctx context.Context) error {
+			<-ctx.Done()
+			close(stopped)
+			return nil
+		}})
+		node.fail <- broken
+		if err := wait(t, start(t.Context(), d)); !errors.Is(err, broken) {
+			t.Errorf("the end: %v, want the node's error", err)
+		}
+		<-stopped
+	})
+	t.Run("application", func(t *testing.T) {
+		d, node, _ := newIdle(t, application{"test", func(context.Context) error { return broken }})
+		err := wait(t, start(t.Context(), d))
+		if !errors.Is(err, broken) || !strings.Contains(err.Error(), "the test application") {
+			t.Errorf("the end: %v, want the application's error", err)
+		}
+		if node.String() != "node ended" {
+			t.Errorf("notes %q, want the node's end", node)
+		}
+	})
+}
+
+func TestHangupReloadsThePlan(t *testing.T) {
+	d, node, hangup := newIdle(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := start(ctx, d)
+	good := `{"from":"ipn:1.0","to":"ipn:2.0","start":1000,"end":2000,"rate_bps":1000}` + "\n"
+	for _, text := range []string{"nonsense\n", good} {
+		if err := os.WriteFile(d.config.Node.ContactPlan, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		hangup <- syscall.SIGHUP
+		if text == good {
+			break
+		}
+		for len(hangup) > 0 { // the bad plan is taken up before the good one is written
+			time.Sleep(time.Millisecond)
+		}
+	}
+	// Whatever became of the first signal, a plan that is used is the good one.
+	hangup <- syscall.SIGHUP
+	select {
+	case plan := <-node.plans:
+		var text strings.Builder
+		if _, err := plan.WriteTo(&text); err != nil || !strings.Contains(text.String(), "ipn:1.0") {
+			t.Errorf("plan %q, %v", text.String(), err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("no plan was set")
+	}
+	cancel()
+	for {
+		select {
+		case <-node.plans:
+			continue
+		case err := <-done:
+			if err != nil {
+				t.Errorf("the end: %v", err)
+			}
+			return
+		}
+	}
+}

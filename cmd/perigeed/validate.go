@@ -1,0 +1,186 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"perigee/bundle"
+)
+
+// maxSocketPath is what fits a Unix socket address, with room for the name that the
+// socket has while it is made.
+const maxSocketPath = 103
+
+// problems collects what is wrong with a configuration.
+type problems []error
+
+func (p *problems) add(format string, args ...any) { *p = append(*p, fmt.Errorf(format, args...)) }
+
+// validate reports everything that cannot work, one line for each. Each names the
+// key and says what to write instead.
+func (c *config) validate() error {
+	var p problems
+	c.validateNode(&p)
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		p.add("log.level is %q; write \"debug\", \"info\", \"warn\" or \"error\"", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		p.add("log.format is %q; write \"text\" or \"json\"", c.Log.Format)
+	}
+	if c.Store.Quota < minQuota {
+		p.add("store.quota is %s; write at least \"%s\"", c.Store.Quota, minQuota)
+	}
+	if c.Custody.Aggregate < 0 || c.Custody.Aggregate > maxAggregate {
+		p.add("custody.aggregate is %s; write \"0s\" to \"%s\"", c.Custody.Aggregate, maxAggregate)
+	}
+	c.validateListens(&p)
+	c.validateLinks(&p)
+	c.validateRoutes(&p)
+	if c.Satellite != nil {
+		if err := c.Satellite.Validate(); err != nil {
+			p.add("satellite: %w", err)
+		}
+	}
+	if c.Ground != nil {
+		if err := c.Ground.Validate(); err != nil {
+			p.add("ground: %w", err)
+		}
+	}
+	if _, err := c.readPlan(); err != nil {
+		p.add("%w", err)
+	}
+	return errors.Join(p...)
+}
+
+func (c *config) validateNode(p *problems) {
+	n := c.Node
+	switch {
+	case n.ID.IsNull():
+		p.add("node.id is missing; write the node ID, such as id = \"ipn:2.0\"")
+	case n.ID.Node() != n.ID:
+		p.add("node.id is %q, which is an endpoint of a node; write the node itself, %q", n.ID, n.ID.Node())
+	case n.ID.NodeNumber() == bundle.LocalNode:
+		p.add("node.id is %q, which stands for any node itself; write a number of its own, such as \"ipn:2.0\"", n.ID)
+	}
+	if n.DataDir == "" {
+		p.add("node.data_dir is empty; name a folder, such as %q", defaultDataDir)
+	}
+	if n.Socket == "" {
+		p.add("node.socket is empty; name a file, such as %q", defaultSocket)
+	}
+	if len(n.Socket) > maxSocketPath {
+		p.add("node.socket %q has %d bytes; write a path of at most %d", n.Socket, len(n.Socket), maxSocketPath)
+	}
+	if n.SocketMode&0o600 != 0o600 {
+		p.add("node.socket_mode is \"%04o\"; the owner must be able to read and write, such as \"0660\"", n.SocketMode)
+	}
+	if n.MaxBundle < minMaxBundle {
+		p.add("node.max_bundle is %s; write at least \"%s\"", n.MaxBundle, minMaxBundle)
+	}
+}
+
+func (c *config) validateListens(p *problems) {
+	if len(c.Listen) > maxListens {
+		p.add("listen: %d entries; at most %d", len(c.Listen), maxListens)
+	}
+	seen := map[string]bool{}
+	for i, l := range c.Listen {
+		key := "listen[" + strconv.Itoa(i) + "]"
+		checkLayer(p, key, l.Layer)
+		if l.Address == "" {
+			p.add("%s.address is missing; write where to listen, such as \":4556\"", key)
+		} else {
+			checkAddress(p, key, l.Address)
+		}
+		if seen[l.Address] {
+			p.add("%s.address %q is there twice; remove one", key, l.Address)
+		}
+		seen[l.Address] = true
+	}
+}
+
+func (c *config) validateLinks(p *problems) {
+	if len(c.Link) > maxLinks {
+		p.add("link: %d entries; at most %d", len(c.Link), maxLinks)
+	}
+	seen := map[bundle.EID]bool{}
+	for i, l := range c.Link {
+		key := "link[" + strconv.Itoa(i) + "]"
+		switch {
+		case l.Peer.IsNull():
+			p.add("%s.peer is missing; write the neighbour's node ID, such as \"ipn:1.0\"", key)
+		case l.Peer.Node() != l.Peer:
+			p.add("%s.peer is %q, which is an endpoint; write its node, %q", key, l.Peer, l.Peer.Node())
+		case l.Peer == c.Node.ID:
+			p.add("%s.peer is %q, which is this node; write a neighbour's node ID", key, l.Peer)
+		case seen[l.Peer]:
+			p.add("%s.peer %q is there twice; a neighbour has one link", key, l.Peer)
+		}
+		seen[l.Peer] = true
+		checkLayer(p, key, l.Layer)
+		if l.Address != "" {
+			checkAddress(p, key, l.Address)
+			if strings.HasPrefix(l.Address, ":") {
+				p.add("%s.address is %q; write the neighbour's host before the port", key, l.Address)
+			}
+		} else if len(c.Listen) == 0 {
+			p.add("%s has no address, so the neighbour must come to us, but there is no [[listen]]; add one of the two", key)
+		}
+		switch {
+		case l.Mode != modeScheduled && l.Mode != modeAlways:
+			p.add("%s.mode is %q; write %q or %q", key, l.Mode, modeScheduled, modeAlways)
+		case l.Mode == modeScheduled && c.Node.ContactPlan == "":
+			p.add("%s.mode is %q, but there is no node.contact_plan; name a plan or write mode = %q", key, l.Mode, modeAlways)
+		}
+	}
+}
+
+func (c *config) validateRoutes(p *problems) {
+	peers := map[bundle.EID]bool{}
+	for _, l := range c.Link {
+		peers[l.Peer] = true
+	}
+	for i, r := range c.Route {
+		key := "route[" + strconv.Itoa(i) + "]"
+		if r.To == "" {
+			p.add("%s.to is missing; write an EID or a pattern, such as \"ipn:*\"", key)
+		}
+		if !peers[r.Via.Node()] {
+			p.add("%s.via is %q, which no [[link]] has as its peer; write one of the links' peers or add a link", key, r.Via)
+		}
+	}
+	if _, err := c.routes(); err != nil {
+		p.add("route: %w", err)
+	}
+}
+
+func checkLayer(p *problems, key, layer string) {
+	if layer != layerTCPCL {
+		p.add("%s.layer is %q; write %q", key, layer, layerTCPCL)
+	}
+}
+
+func checkAddress(p *problems, key, address string) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		p.add("%s.address is %q; write HOST:PORT, such as \"gs.example:4556\"", key, address)
+		return
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
+		p.add("%s.address is %q, whose port is not a number from 0 to 65535 (%d)", key, address, n)
+	}
+}
+
+// level is the level of logConfig, which validate has checked.
+func (l logConfig) level() slog.Level {
+	var level slog.Level
+	if level.UnmarshalText([]byte(l.Level)) != nil {
+		return slog.LevelInfo
+	}
+	return level
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"perigee/agent"
+	"perigee/bundle/dtntime"
+	"perigee/ground"
+)
+
+// clock is the clock of the machine.
+type clock struct{}
+
+func (clock) Now() dtntime.Time { return dtntime.FromTime(time.Now()) }
+
+// newApplications makes the applications that the configuration asks for.
+func newApplications(c *config, node engine, log *slog.Logger) ([]application, error) {
+	var apps []application
+	if c.Satellite != nil {
+		a, err := agent.New(*c.Satellite, agent.Parts{
+			Client: node.Client(), Clock: clock{}, Log: log.With("part", "satellite"),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("making the satellite application: %w", err)
+		}
+		apps = append(apps, application{"satellite", a.Run})
+	}
+	if c.Ground != nil {
+		g, err := ground.New(*c.Ground, ground.Parts{
+			Client: node.Client(), Clock: clock{}, Log: log.With("part", "ground"),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("making the ground application: %w", err)
+		}
+		apps = append(apps, application{"ground", g.Run})
+	}
+	return apps, nil
+}
