@@ -120,6 +120,7 @@ const (
 	EventCustodyRefused  EventKind = "custody-refused"  // the next custodian refused
 	EventRetransmit      EventKind = "retransmit"       // no signal came in time
 	EventDeleted         EventKind = "deleted"          // expired, removed or unprocessable
+	EventReported        EventKind = "reported"         // a status report came about a bundle
 	EventLinkUp          EventKind = "link-up"
 	EventLinkDown        EventKind = "link-down"
 	EventContactStart    EventKind = "contact-start"

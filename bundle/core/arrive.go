@@ -1,0 +1,329 @@
+package core
+
+import (
+	"fmt"
+
+	"perigee/bundle"
+	"perigee/bundle/app"
+	"perigee/bundle/route"
+	"perigee/bundle/store"
+	"perigee/convergence"
+)
+
+// refuse makes a refusal.
+func refuse(reason convergence.RefuseReason, err error) error {
+	return &RefusedError{Reason: reason, Err: err}
+}
+
+// unacceptable refuses a bundle for good.
+func unacceptable(format string, args ...any) error {
+	return refuse(convergence.RefuseNotAcceptable, fmt.Errorf("%w: %w", ErrUnacceptable, fmt.Errorf(format, args...)))
+}
+
+// arrive decides about a bundle that is staged.
+func (c *Core) arrive(a Arrival) {
+	id := a.Bundle.ID()
+	if a.Link != 0 {
+		c.counters.BundlesReceived++
+	}
+	if err := c.admissible(&a, id); err != nil {
+		c.turnAway(&a, id, err)
+		return
+	}
+	switch {
+	case c.arriving[id]:
+		c.do(Reply{a.Token, refuse(convergence.RefuseRetransmit, fmt.Errorf("storing %s: %w", id, ErrBusy))})
+	case a.Admin != nil:
+		c.administer(&a)
+	case a.Known.Live != nil:
+		c.again(&a, id)
+	case a.Known.Gone != nil && c.isOver(&a):
+		c.discard(&a, id)
+	case c.isSpent(&a):
+		c.counters.BundlesDeleted++
+		c.notify(app.EventDeleted, id, c.peer(a.Link), a.Size, "may not travel on: lifetime, hop limit or a block that is not known")
+		c.do(Reply{Token: a.Token})
+	default:
+		c.take(&a, id)
+	}
+}
+
+// admissible tells why a bundle cannot be taken whatever the state of the node.
+func (c *Core) admissible(a *Arrival, id bundle.ID) error {
+	p := &a.Bundle.Primary
+	if err := a.Bundle.Check(); err != nil && a.Link != 0 {
+		return unacceptable("%s: %w", id, err)
+	}
+	switch {
+	case p.Destination.IsNull():
+		return unacceptable("%s goes to the null endpoint", id)
+	case !p.Destination.IsSingleton():
+		return unacceptable("%s goes to %s, which is not one node's", id, p.Destination)
+	case c.cfg.MaxBundle > 0 && a.Size > c.cfg.MaxBundle:
+		return unacceptable("%s has %d bytes, more than the limit of %d", id, a.Size, c.cfg.MaxBundle)
+	}
+	if !c.isLocal(p.Destination) {
+		return nil
+	}
+	switch {
+	case p.Flags&bundle.FlagFragment != 0:
+		return unacceptable("%s is a fragment for this node, which takes whole bundles only", id)
+	case p.Destination == c.cfg.Node && a.Admin == nil:
+		return unacceptable("%s goes to the administrative endpoint but is no administrative record", id)
+	}
+	return nil
+}
+
+func (c *Core) turnAway(a *Arrival, id bundle.ID, err error) {
+	c.notify(app.EventRefused, id, c.peer(a.Link), a.Size, err.Error())
+	c.do(Reply{a.Token, err})
+}
+
+// isSpent tells whether the bundle's journey ends here before its destination
+// (RFC 9171 sections 5.4 to 5.6).
+func (c *Core) isSpent(a *Arrival) bool {
+	b := a.Bundle
+	if b.Expiry(c.now) <= c.now {
+		return true
+	}
+	if a.Link == 0 {
+		return false
+	}
+	if b.Unsupported().Delete {
+		return true
+	}
+	hops, ok := b.HopCount()
+	if !ok || c.isLocal(b.Primary.Destination) {
+		return false
+	}
+	_, more := hops.Next()
+	return !more
+}
+
+// take stores a bundle that is new here.
+func (c *Core) take(a *Arrival, id bundle.ID) {
+	rec, err := c.record(a, id)
+	if err != nil {
+		c.turnAway(a, id, err)
+		return
+	}
+	var ops []store.Op
+	if rec.Duty == store.DutyForward && rec.Custodial {
+		if ops, err = c.number(&rec); err != nil {
+			c.turnAway(a, id, err)
+			return
+		}
+	}
+	ops = append(ops, store.Put{Record: rec})
+	c.arriving[id] = true
+	peer, link, token := c.peer(a.Link), a.Link, a.Token
+	c.persist(token, nil, func(err error) {
+		delete(c.arriving, id)
+		if err != nil {
+			err = storeError(fmt.Errorf("storing %s: %w", id, err))
+			c.notify(app.EventRefused, id, peer, rec.Size, err.Error())
+			c.do(Reply{token, err})
+			return
+		}
+		c.do(Reply{Token: token})
+		c.stored(rec, link, peer)
+	}, ops...)
+}
+
+// stored goes on with a bundle that is durable and acknowledged.
+func (c *Core) stored(rec store.Record, link LinkID, peer bundle.EID) {
+	if link == 0 {
+		c.counters.BundlesCreated++
+	}
+	c.notify(app.EventReceived, rec.ID, peer, rec.Size, "")
+	c.report(&rec, bundle.FlagReportReception, bundle.ReasonNone)
+	if rec.Custodial && rec.Duty == store.DutyForward || rec.From != (store.Episode{}) {
+		c.counters.CustodyAccepted++
+		c.notify(app.EventCustodyAccepted, rec.ID, rec.From.Custodian, 0, "")
+	}
+	if rec.From != (store.Episode{}) {
+		c.signals.Add(rec.From, rec.Destination, true, c.now, rec.Expiry)
+	}
+	c.admit(rec)
+}
+
+// record makes the record of a new bundle. It decides about custody.
+func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
+	b := a.Bundle
+	age, hasAge := b.Age()
+	rec := store.Record{
+		ID: id, Destination: b.Primary.Destination, ReportTo: b.Primary.ReportTo, Flags: b.Primary.Flags,
+		Priority: b.Priority(), Duty: store.DutyForward,
+		Received: c.now, Expiry: b.Expiry(c.now), AgeReceived: age, HasAge: hasAge,
+		HeaderLen: a.HeaderLen, PayloadLen: int64(b.Payload.Length), Size: a.Size,
+		Previous: c.peer(a.Link),
+	}
+	if c.isLocal(rec.Destination) {
+		rec.Duty = store.DutyDeliver
+	}
+	if a.Link == 0 {
+		rec.Priority = a.Priority
+		rec.Custodial = a.Custody
+		rec.Handle = c.cfg.NextHandle()
+		return rec, c.fits(&rec)
+	}
+	if asked, ok := c.asked(b); ok {
+		if !c.takesCustody(&rec, asked) {
+			c.refuseCustody(asked, &rec)
+			return rec, refuse(convergence.RefuseNoResources, fmt.Errorf("custody of %s is not taken here: no route, or not wanted", id))
+		}
+		rec.Custodial = true
+		if asked.Custodian.Node() != c.cfg.Node {
+			rec.From = asked
+		}
+	}
+	rec.Handle = c.cfg.NextHandle()
+	return rec, nil
+}
+
+// fits refuses a custodial bundle of an application that no contact can carry
+// whole, since it may not be fragmented.
+func (c *Core) fits(rec *store.Record) error {
+	if !rec.Custodial || rec.Duty == store.DutyDeliver {
+		return nil
+	}
+	_, err := c.router.Next(route.Query{Dest: rec.Destination, Size: rec.Size, Expiry: rec.Expiry}, c.now)
+	if isTooLarge(err) {
+		return unacceptable("%s has %d bytes: %w; cut it into smaller bundles", rec.ID, rec.Size, err)
+	}
+	return nil
+}
+
+// asked returns the episode under which a bundle asks for custody, if it does so
+// in a way that can be answered.
+func (c *Core) asked(b *bundle.Bundle) (store.Episode, bool) {
+	blk, ok := b.Custody()
+	if !ok || !c.cfg.AcceptCustody || blk.Custodian.IsNull() || !blk.Custodian.IsSingleton() {
+		return store.Episode{}, false
+	}
+	if b.Primary.Flags&bundle.FlagAdminRecord != 0 {
+		return store.Episode{}, false
+	}
+	return store.Episode{Custodian: blk.Custodian, SeqID: blk.SeqID, SeqNum: blk.SeqNum}, true
+}
+
+// takesCustody tells whether this node can do a custodian's duty for a bundle. A
+// stray copy of its own transmission it adopts: no record means that the state
+// was lost.
+func (c *Core) takesCustody(rec *store.Record, asked store.Episode) bool {
+	if rec.Flags&bundle.FlagFragment != 0 {
+		return false
+	}
+	if rec.Duty == store.DutyDeliver || asked.Custodian.Node() == c.cfg.Node {
+		return true
+	}
+	_, err := c.router.Next(c.query(rec, nil), c.now)
+	return err == nil
+}
+
+// number gives a bundle in custody the number under which it asks the next
+// custodian.
+func (c *Core) number(rec *store.Record) ([]store.Op, error) {
+	next := rec.Destination.Node()
+	if d, err := c.router.Next(c.query(rec, nil), c.now); err == nil {
+		next = d.Next
+	}
+	id, num, keep, err := c.numbers.Next(next, rec.Priority, c.now)
+	if err != nil {
+		return nil, storeError(fmt.Errorf("numbering %s: %w", rec.ID, err))
+	}
+	rec.Own = store.Episode{Custodian: c.cfg.Node, SeqID: id, SeqNum: num}
+	var ops []store.Op
+	for _, k := range keep {
+		ops = append(ops, store.SetCounter{Name: k.Name, Value: k.Value})
+	}
+	return ops, nil
+}
+
+// isOver tells whether this node is done with a bundle that it no longer holds. A
+// bundle that comes under another custody episode may be its last copy and is
+// taken anew, unless it was delivered here.
+func (c *Core) isOver(a *Arrival) bool {
+	gone := a.Known.Gone
+	if gone.Reason == store.GoneDelivered || gone.Reason == store.GoneRemoved {
+		return true
+	}
+	asked, ok := c.asked(a.Bundle)
+	return !ok || asked == gone.From
+}
+
+// discard drops a copy of a bundle that this node is done with, and tells its
+// custodian that it can be.
+func (c *Core) discard(a *Arrival, id bundle.ID) {
+	if asked, ok := c.asked(a.Bundle); ok && a.Known.Gone.Reason != store.GoneRemoved && asked.Custodian.Node() != c.cfg.Node {
+		c.signals.Add(asked, a.Bundle.Primary.Destination, true, c.now, a.Bundle.Expiry(c.now))
+	}
+	c.duplicate(a, id)
+}
+
+// again handles a copy of a bundle that this node holds.
+func (c *Core) again(a *Arrival, id bundle.ID) {
+	asked, ok := c.asked(a.Bundle)
+	if !ok || asked.Custodian.Node() == c.cfg.Node {
+		c.duplicate(a, id)
+		return
+	}
+	e := c.entries[a.Known.Live.Handle]
+	if e == nil || e.rec.Flags&bundle.FlagFragment != 0 {
+		c.duplicate(a, id)
+		return
+	}
+	if e.rec.Custodial {
+		c.signals.Add(asked, e.rec.Destination, true, c.now, e.rec.Expiry)
+		c.duplicate(a, id)
+		return
+	}
+	c.assume(a, e, asked)
+}
+
+// assume takes custody of a bundle that is here already without it.
+func (c *Core) assume(a *Arrival, e *entry, asked store.Episode) {
+	rec := e.rec
+	rec.From, rec.Custodial = asked, true
+	var ops []store.Op
+	if rec.Duty == store.DutyForward {
+		var err error
+		if ops, err = c.number(&rec); err != nil {
+			c.turnAway(a, rec.ID, err)
+			return
+		}
+	}
+	token, peer := a.Token, c.peer(a.Link)
+	c.persist(token, nil, func(err error) {
+		if err != nil {
+			c.do(Reply{token, storeError(fmt.Errorf("taking custody of %s: %w", rec.ID, err))})
+			return
+		}
+		c.do(Reply{Token: token})
+		if e.place == placeGone {
+			return // sent on meanwhile, so the custodian must not rely on this node
+		}
+		c.counters.CustodyAccepted++
+		c.notify(app.EventCustodyAccepted, rec.ID, peer, 0, "a copy was here already")
+		c.signals.Add(asked, rec.Destination, true, c.now, rec.Expiry)
+		e.rec.From, e.rec.Custodial, e.rec.Own = rec.From, true, rec.Own
+		if rec.Duty == store.DutyForward {
+			c.book.Hold(rec.Handle, rec.Own.SeqID, rec.Own.SeqNum)
+		}
+	}, append(ops, store.Update{Record: rec})...)
+}
+
+// duplicate acknowledges a copy and keeps nothing of it.
+func (c *Core) duplicate(a *Arrival, id bundle.ID) {
+	c.counters.Duplicates++
+	c.notify(app.EventDuplicate, id, c.peer(a.Link), a.Size, "")
+	c.do(Reply{Token: a.Token})
+}
+
+// peer returns the neighbour at the other end of a link, null for applications.
+func (c *Core) peer(l LinkID) bundle.EID {
+	if n := c.links[l]; n != nil {
+		return n.Peer
+	}
+	return bundle.EID{}
+}

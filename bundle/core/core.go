@@ -1,0 +1,280 @@
+// Package core is the node without input and output: an event goes in, effects
+// come out. It decides which bundles are taken, kept in custody, sent, delivered
+// and deleted, and asks the deciders below it: custody, route, schedule.
+//
+// It refuses to know goroutines, sockets, disks and clocks. Its state is only
+// changed by Step, one event at a time, and the same events at the same times
+// give the same effects.
+package core
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"perigee/bundle"
+	"perigee/bundle/app"
+	"perigee/bundle/contact"
+	"perigee/bundle/custody"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/route"
+	"perigee/bundle/store"
+	"perigee/convergence"
+)
+
+// Config is what a node is. Node, NextHandle, Counter and Stamp are required.
+type Config struct {
+	// Node is the node ID, an administrative endpoint.
+	Node bundle.EID
+	// Neighbours are the nodes that this one has links with.
+	Neighbours []Neighbour
+	// Routes are the static routes, and Plan the contact plan, nil for none.
+	Routes *route.Table
+	Plan   *contact.Plan
+
+	// AcceptCustody lets this node become custodian of others' bundles.
+	AcceptCustody bool
+	// Aggregate is how long custody signals are gathered before they are sent.
+	Aggregate dtntime.Duration
+	// StatusReports lets this node send the status reports that bundles ask for.
+	StatusReports bool
+	// MaxBundle is the largest bundle taken, in bytes.
+	MaxBundle int64
+
+	// NextHandle reserves a handle of the store.
+	NextHandle func() store.Handle
+	// Counter reads a counter of the store.
+	Counter func(name string) (uint64, error)
+	// Stamp returns a creation timestamp that was never used before.
+	Stamp func(now dtntime.Time) bundle.Timestamp
+}
+
+// Neighbour is a node that this one has a link with.
+type Neighbour struct {
+	Peer bundle.EID
+	// Always keeps the link up at all times. Otherwise it is up during the
+	// contacts that the plan has between the two nodes, in either direction.
+	Always bool
+	// Dial lets this node open the session; otherwise it waits for the peer.
+	Dial bool
+}
+
+// Guard is how long before the end of a contact the last byte must have left, for
+// clocks that differ.
+const Guard = 200 * dtntime.Millisecond
+
+// Core is the state of a node.
+type Core struct {
+	cfg        Config
+	router     *route.Router
+	plan       *contact.Plan
+	numbers    *custody.Numbers
+	book       *custody.Book
+	signals    *custody.Signals
+	neighbours map[bundle.EID]*neighbour
+	order      []*neighbour // in order of EID
+	links      map[LinkID]*neighbour
+	entries    map[store.Handle]*entry
+	arriving   map[bundle.ID]bool
+	commits    map[Token]commit
+	endpoints  map[bundle.EID]*endpoint
+	receivers  map[Token]bundle.EID
+	expiries   timers
+	holds      timers // of entries that no route takes for the time being
+	limbo      map[store.Handle]*entry
+	counters   app.Counters
+	lastToken  Token
+	stopping   bool
+
+	now     dtntime.Time
+	effects []Effect
+}
+
+// commit is what follows when a Persist is durable, or is not.
+type commit func(err error)
+
+// New returns a node without bundles.
+func New(cfg Config) (*Core, error) {
+	if cfg.Node.IsNull() || cfg.Node != cfg.Node.Node() {
+		return nil, fmt.Errorf("node ID %s is not an administrative endpoint; write ipn:NUMBER.0 or dtn://NAME/", cfg.Node)
+	}
+	c := &Core{
+		cfg:        cfg,
+		plan:       cfg.Plan,
+		numbers:    custody.NewNumbers(cfg.Counter),
+		book:       custody.NewBook(),
+		signals:    custody.NewSignals(),
+		neighbours: make(map[bundle.EID]*neighbour),
+		links:      make(map[LinkID]*neighbour),
+		entries:    make(map[store.Handle]*entry),
+		arriving:   make(map[bundle.ID]bool),
+		commits:    make(map[Token]commit),
+		endpoints:  make(map[bundle.EID]*endpoint),
+		receivers:  make(map[Token]bundle.EID),
+		limbo:      make(map[store.Handle]*entry),
+		lastToken:  FirstOwnToken,
+	}
+	for _, n := range cfg.Neighbours {
+		if n.Peer != n.Peer.Node() || n.Peer.IsNull() || n.Peer == cfg.Node {
+			return nil, fmt.Errorf("link peer %s is not the node ID of another node", n.Peer)
+		}
+		if c.neighbours[n.Peer] != nil {
+			return nil, fmt.Errorf("link peer %s is named twice", n.Peer)
+		}
+		c.addNeighbour(n)
+	}
+	c.makeRouter()
+	return c, nil
+}
+
+// Restore takes up bundles that the store kept, before the first Step. Custody
+// that was accepted within the last day is signalled again, since a signal may
+// have been lost with the crash.
+func (c *Core) Restore(now dtntime.Time, records []store.Record) {
+	c.now = now
+	for i := range records {
+		r := records[i]
+		c.admit(r)
+		if r.From != (store.Episode{}) && now.Sub(r.Received) < dtntime.Day {
+			c.signals.Add(r.From, r.Destination, true, now, r.Expiry)
+		}
+	}
+}
+
+// Step takes one event and returns what is to be done. The returned slice is the
+// caller's until the next call.
+func (c *Core) Step(now dtntime.Time, event Event) []Effect {
+	c.now = max(c.now, now)
+	c.effects = c.effects[:0]
+	switch e := event.(type) {
+	case Arrival:
+		c.arrive(e)
+	case Committed:
+		c.committed(e)
+	case LinkUp:
+		c.linkUp(e)
+	case LinkDown:
+		c.linkDown(e)
+	case Sent:
+		c.sent(e)
+	case Receive:
+		c.receive(e)
+	case Cancel:
+		c.cancel(e)
+	case Ack:
+		c.ack(e)
+	case Release:
+		c.release(e)
+	case Remove:
+		c.remove(e)
+	case PlanChanged:
+		c.plan = e.Plan
+		c.makeRouter()
+		c.rerouteAll()
+	case Tick:
+	case Shutdown:
+		c.stopping = true
+	}
+	c.settle()
+	return c.effects
+}
+
+// settle does what time and the last event have made due.
+func (c *Core) settle() {
+	c.checkContacts()
+	c.expire()
+	c.retry()
+	c.flushSignals()
+	c.pump()
+}
+
+// NextWake returns when Step wants a Tick at the latest.
+func (c *Core) NextWake() dtntime.Time {
+	wake := min(c.book.NextDue(), c.expiries.next(), c.holds.next(), c.plan.NextChange(c.now), c.nextFlush())
+	for _, n := range c.order {
+		if n.refusedTill > c.now {
+			wake = min(wake, n.refusedTill)
+		}
+	}
+	return max(wake, c.now+1)
+}
+
+// do adds an effect.
+func (c *Core) do(e Effect) { c.effects = append(c.effects, e) }
+
+// persist asks for ops to be made durable under a token; then follows.
+func (c *Core) persist(token Token, inline []byte, then commit, ops ...store.Op) {
+	if token == 0 {
+		c.lastToken++
+		token = c.lastToken
+	}
+	c.commits[token] = then
+	c.do(Persist{Token: token, Ops: ops, Inline: inline})
+}
+
+func (c *Core) committed(e Committed) {
+	then := c.commits[e.Token]
+	delete(c.commits, e.Token)
+	if then != nil {
+		then(e.Err)
+	}
+}
+
+// notify tells watchers about a bundle. Peer may be null.
+func (c *Core) notify(kind app.EventKind, id bundle.ID, peer bundle.EID, size int64, detail string) {
+	e := app.Event{At: c.now, Kind: kind, Bundle: &id, Size: size, Detail: detail}
+	if !peer.IsNull() {
+		e.Peer = &peer
+	}
+	c.do(Notify{e})
+}
+
+// notifyLink tells watchers about a link.
+func (c *Core) notifyLink(kind app.EventKind, peer bundle.EID, detail string) {
+	c.do(Notify{app.Event{At: c.now, Kind: kind, Peer: &peer, Detail: detail}})
+}
+
+// storeError turns a failed commit into a refusal.
+func storeError(err error) error {
+	if errors.Is(err, store.ErrQuota) || errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrFailed) {
+		err = fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return refuse(convergence.RefuseNoResources, err)
+}
+
+// Status is the core's part of a node's status. At most limit contacts and
+// outstanding custodies are listed.
+func (c *Core) Status(limit int) app.Status {
+	s := app.Status{Node: c.cfg.Node, Now: c.now, Counters: c.counters}
+	for _, n := range c.order {
+		s.Links = append(s.Links, n.status(c.now, c.plan, c.cfg.Node))
+	}
+	for _, w := range c.plan.Upcoming(c.cfg.Node, c.now, limit) {
+		s.Contacts = append(s.Contacts, app.Contact{
+			From: w.From, To: w.To, Start: w.Start, End: w.End, RateBPS: uint64(w.Rate), Open: w.ActiveAt(c.now),
+		})
+	}
+	held, flying := c.book.Len()
+	s.Custody.Held, s.Custody.InFlight = int64(held), int64(flying)
+	for _, o := range c.book.List(limit) {
+		out := app.Outstanding{Next: o.Next, SeqID: o.SeqID, SeqNum: o.SeqNum, Attempts: o.Attempts, Deadline: o.Deadline, State: "held"}
+		if o.Deadline != 0 {
+			out.State = "in-flight"
+		}
+		if e := c.entries[o.Handle]; e != nil {
+			out.Bundle = e.rec.ID
+		}
+		s.Custody.Outstanding = append(s.Custody.Outstanding, out)
+	}
+	return s
+}
+
+// isLocal tells whether an endpoint is at this node.
+func (c *Core) isLocal(e bundle.EID) bool {
+	return !e.IsNull() && e.IsSingleton() && e.Node() == c.cfg.Node
+}
+
+// sortNeighbours keeps the order of neighbours fixed.
+func (c *Core) sortNeighbours() {
+	slices.SortFunc(c.order, func(a, b *neighbour) int { return contact.CompareEID(a.Peer, b.Peer) })
+}

@@ -1,0 +1,95 @@
+package core
+
+import (
+	"slices"
+
+	"perigee/bundle"
+	"perigee/bundle/app"
+	"perigee/bundle/store"
+)
+
+// endpoint is a local endpoint: the bundles that wait for it and the applications
+// that wait at it.
+type endpoint struct {
+	ready   []store.Handle // in order of acceptance
+	waiting []Token        // first come, first served
+}
+
+func (p *endpoint) remove(h store.Handle) {
+	p.ready = slices.DeleteFunc(p.ready, func(x store.Handle) bool { return x == h })
+}
+
+func (c *Core) endpoint(e bundle.EID) *endpoint {
+	p := c.endpoints[e]
+	if p == nil {
+		p = new(endpoint)
+		c.endpoints[e] = p
+	}
+	return p
+}
+
+// offer puts a bundle up for the applications at its destination.
+func (c *Core) offer(e *entry) {
+	p := c.endpoint(e.rec.Destination)
+	e.place = placeReady
+	i, _ := slices.BinarySearch(p.ready, e.rec.Handle)
+	p.ready = slices.Insert(p.ready, i, e.rec.Handle)
+	c.hand(p)
+}
+
+// hand gives waiting bundles to waiting applications.
+func (c *Core) hand(p *endpoint) {
+	for len(p.ready) > 0 && len(p.waiting) > 0 {
+		e := c.entries[p.ready[0]]
+		token := p.waiting[0]
+		p.ready, p.waiting = p.ready[1:], p.waiting[1:]
+		delete(c.receivers, token)
+		e.place = placeLeased
+		c.do(Deliver{Token: token, Record: e.rec})
+	}
+}
+
+func (c *Core) receive(ev Receive) {
+	p := c.endpoint(ev.Endpoint)
+	c.receivers[ev.Token] = ev.Endpoint
+	p.waiting = append(p.waiting, ev.Token)
+	c.hand(p)
+}
+
+func (c *Core) cancel(ev Cancel) {
+	at, ok := c.receivers[ev.Token]
+	if !ok {
+		return
+	}
+	delete(c.receivers, ev.Token)
+	p := c.endpoints[at]
+	p.waiting = slices.DeleteFunc(p.waiting, func(t Token) bool { return t == ev.Token })
+	if len(p.waiting) == 0 && len(p.ready) == 0 {
+		delete(c.endpoints, at)
+	}
+}
+
+// ack takes a bundle out of the store: an application has made it its own.
+func (c *Core) ack(ev Ack) {
+	e := c.entries[ev.Handle]
+	if e == nil || e.place != placeLeased {
+		c.do(Reply{Token: ev.Token, Err: store.ErrNotFound})
+		return
+	}
+	rec := e.rec
+	c.drop(e, ev.Token, store.GoneDelivered, func(err error) {
+		if err == nil {
+			c.counters.BundlesDelivered++
+			c.notify(app.EventDelivered, rec.ID, bundle.EID{}, rec.PayloadLen, "")
+			c.report(&rec, bundle.FlagReportDelivered, bundle.ReasonNone)
+		}
+		c.do(Reply{Token: ev.Token, Err: err})
+	})
+}
+
+func (c *Core) release(ev Release) {
+	if e := c.entries[ev.Handle]; e != nil && e.place == placeLeased {
+		c.offer(e)
+		c.expiries.add(e.rec.Expiry, e.rec.Handle)
+	}
+}

@@ -1,0 +1,90 @@
+package core
+
+import (
+	"errors"
+
+	"perigee/bundle"
+	"perigee/bundle/app"
+	"perigee/bundle/store"
+	"perigee/convergence"
+)
+
+// Effect is something to be done. The effects are Persist, Reply, Transmit,
+// Deliver, Connect, Hangup and Notify.
+//
+// Effects of one Step are carried out in their order, which is: persist, then
+// acknowledge, then transmit or deliver. What must wait for the disk is not
+// returned before Committed has come, so the runner needs no order of its own
+// between steps, except that Persists are committed in the order they came.
+type Effect interface{ isEffect() }
+
+// Persist asks for ops to be made durable and answered by Committed. A Put among
+// them takes the bytes staged under Token, or Inline when that is not nil.
+type Persist struct {
+	Token  Token
+	Ops    []store.Op
+	Inline []byte
+}
+
+// Reply answers the event with that token. After an Arrival, nil acknowledges the
+// bundle; a *RefusedError or another error refuses it. Staged bytes that were not
+// put are discarded then.
+type Reply struct {
+	Token Token
+	Err   error
+}
+
+// Transmit sends a stored bundle over a link, with the changes of Forwarding in
+// its header. It is answered by Sent.
+type Transmit struct {
+	Link    LinkID
+	Record  store.Record
+	Changes Forwarding
+}
+
+// Deliver answers a Receive with a bundle.
+type Deliver struct {
+	Token  Token
+	Record store.Record
+}
+
+// Connect asks for a session with a neighbour, tried again until it is up or
+// Hangup is asked for.
+type Connect struct{ Peer bundle.EID }
+
+// Hangup asks for the orderly end of a session. When Link is zero, it asks for an
+// end of what Connect asked for.
+type Hangup struct {
+	Peer bundle.EID
+	Link LinkID
+}
+
+// Notify is news for whoever watches.
+type Notify struct{ Event app.Event }
+
+func (Persist) isEffect()  {}
+func (Reply) isEffect()    {}
+func (Transmit) isEffect() {}
+func (Deliver) isEffect()  {}
+func (Connect) isEffect()  {}
+func (Hangup) isEffect()   {}
+func (Notify) isEffect()   {}
+
+// Reasons why a bundle is not taken, wrapped by RefusedError.
+var (
+	// ErrNoSpace: the store cannot take the bundle now.
+	ErrNoSpace = errors.New("no space in the store")
+	// ErrUnacceptable: the bundle will never be taken as it is.
+	ErrUnacceptable = errors.New("bundle is not acceptable")
+	// ErrBusy: the same bundle is just being stored.
+	ErrBusy = errors.New("bundle is being stored already")
+)
+
+// RefusedError says why a bundle was not taken and what the neighbour is told.
+type RefusedError struct {
+	Reason convergence.RefuseReason
+	Err    error
+}
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+func (e *RefusedError) Unwrap() error { return e.Err }

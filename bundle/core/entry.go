@@ -1,0 +1,136 @@
+package core
+
+import (
+	"perigee/bundle"
+	"perigee/bundle/app"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/schedule"
+	"perigee/bundle/store"
+)
+
+// place is where a stored bundle stands.
+type place uint8
+
+const (
+	placeLimbo  place = iota // no route takes it for now
+	placeQueue               // waits for a neighbour
+	placeFlying              // being transmitted
+	placeAwait               // sent, its custody signal is awaited
+	placeReady               // waits for an application
+	placeLeased              // handed to an application
+	placeGone                // being deleted
+)
+
+// entry is a stored bundle.
+type entry struct {
+	rec   store.Record
+	place place
+	via   *neighbour   // under placeQueue, placeFlying and placeAwait
+	hold  dtntime.Time // under placeLimbo: when to try again, or 0
+	// excluded are the neighbours that will not take the bundle as it is.
+	excluded []bundle.EID
+	refusals int
+}
+
+// admit takes a stored bundle into the node's state.
+func (c *Core) admit(rec store.Record) *entry {
+	e := &entry{rec: rec}
+	c.entries[rec.Handle] = e
+	c.expiries.add(rec.Expiry, rec.Handle)
+	if rec.Duty == store.DutyDeliver {
+		c.offer(e)
+		return e
+	}
+	if rec.Custodial {
+		c.book.Hold(rec.Handle, rec.Own.SeqID, rec.Own.SeqNum)
+	}
+	c.dispatch(e, false)
+	return e
+}
+
+// drop takes a bundle out of the node's state and the store.
+func (c *Core) drop(e *entry, token Token, reason store.GoneReason, then commit) {
+	c.withdraw(e)
+	e.place = placeGone
+	delete(c.entries, e.rec.Handle)
+	c.book.Drop(e.rec.Handle)
+	until := e.rec.Expiry
+	if reason == store.GoneExpired {
+		until = 0 // a copy that comes again has expired as well
+	}
+	c.persist(token, nil, then, store.Delete{Handle: e.rec.Handle, Gone: store.Gone{
+		ID: e.rec.ID, From: e.rec.From, Reason: reason, At: c.now, Until: until,
+	}})
+}
+
+// withdraw takes a bundle off whatever list its place puts it on.
+func (c *Core) withdraw(e *entry) {
+	switch e.place {
+	case placeQueue:
+		e.via.queue.Remove(e.rec.Handle)
+	case placeLimbo:
+		delete(c.limbo, e.rec.Handle)
+	case placeReady, placeLeased:
+		c.endpoints[e.rec.Destination].remove(e.rec.Handle)
+	}
+}
+
+// dispatch finds the next hop of a bundle and queues it there, or leaves it in
+// limbo when there is none.
+func (c *Core) dispatch(e *entry, again bool) {
+	next, err := c.next(e)
+	if err != nil {
+		c.toLimbo(e, 0)
+		return
+	}
+	n := c.neighbour(next)
+	err = n.queue.Push(schedule.Item{
+		Handle: e.rec.Handle, Size: e.rec.Size, Priority: e.rec.Priority, Retransmission: again, Expiry: e.rec.Expiry,
+	})
+	if err != nil {
+		c.toLimbo(e, 0)
+		return
+	}
+	e.place, e.via = placeQueue, n
+}
+
+// toLimbo sets a bundle aside until a route turns up, or until a time that is not
+// 0.
+func (c *Core) toLimbo(e *entry, until dtntime.Time) {
+	e.place, e.via, e.hold = placeLimbo, nil, until
+	c.limbo[e.rec.Handle] = e
+	if until != 0 {
+		c.holds.add(until, e.rec.Handle)
+	}
+}
+
+// expire deletes what has outlived its lifetime.
+func (c *Core) expire() {
+	for {
+		h, ok := c.expiries.due(c.now)
+		if !ok {
+			return
+		}
+		e := c.entries[h]
+		if e == nil || e.place == placeLeased {
+			continue // an application that has it may still make it its own
+		}
+		c.counters.BundlesDeleted++
+		c.notify(app.EventDeleted, e.rec.ID, bundle.EID{}, e.rec.Size, "lifetime expired")
+		c.report(&e.rec, bundle.FlagReportDeleted, bundle.ReasonLifetimeExpired)
+		c.drop(e, 0, store.GoneExpired, nil)
+	}
+}
+
+// remove deletes a bundle at the operator's wish.
+func (c *Core) remove(ev Remove) {
+	e := c.entries[ev.Handle]
+	if e == nil {
+		c.do(Reply{Token: ev.Token, Err: store.ErrNotFound})
+		return
+	}
+	c.counters.BundlesDeleted++
+	c.notify(app.EventDeleted, e.rec.ID, bundle.EID{}, e.rec.Size, "removed by the operator")
+	c.report(&e.rec, bundle.FlagReportDeleted, bundle.ReasonCanceled)
+	c.drop(e, ev.Token, store.GoneRemoved, func(err error) { c.do(Reply{Token: ev.Token, Err: err}) })
+}

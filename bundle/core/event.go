@@ -1,0 +1,120 @@
+package core
+
+import (
+	"perigee/bundle"
+	"perigee/bundle/contact"
+	"perigee/bundle/store"
+)
+
+// Token ties what the node was asked to what became of it. The runner chooses
+// tokens for its own events below FirstOwnToken; the core uses those above.
+type Token uint64
+
+// FirstOwnToken is the first token that the core uses itself.
+const FirstOwnToken Token = 1 << 63
+
+// LinkID names one session with a neighbour. It is never used again. Zero stands
+// for the applications of this node.
+type LinkID uint64
+
+// Event is something that happened. The events are Arrival, Committed, LinkUp,
+// LinkDown, Sent, Receive, Cancel, Ack, Release, Remove, PlanChanged, Tick and
+// Shutdown.
+type Event interface{ isEvent() }
+
+// Arrival is a bundle whose bytes are staged under Token: one that came over a
+// link, or one that an application of this node sends. It is answered by a Reply
+// with the same token.
+type Arrival struct {
+	Token     Token
+	Link      LinkID
+	Bundle    *bundle.Bundle
+	HeaderLen int64 // bytes before the first byte of payload
+	Size      int64 // bytes of the whole bundle
+
+	// Known is what the store knows of the bundle's ID.
+	Known store.Trace
+	// Admin is the payload when the bundle is an administrative record for
+	// this node, and nil otherwise.
+	Admin []byte
+
+	// Custody and Priority are the wishes of an application.
+	Custody  bool
+	Priority bundle.Priority
+}
+
+// Committed tells that the ops of a Persist are durable, or why not.
+type Committed struct {
+	Token Token
+	Err   error
+}
+
+// LinkUp tells that a session with a neighbour is established. Dialed tells that
+// this node opened it.
+type LinkUp struct {
+	Link   LinkID
+	Peer   bundle.EID
+	Dialed bool
+}
+
+// LinkDown tells that a session has ended. Every Transmit on it has been answered
+// by a Sent before.
+type LinkDown struct{ Link LinkID }
+
+// Sent is the fate of a Transmit: nil when the neighbour acknowledged the whole
+// bundle.
+type Sent struct {
+	Link   LinkID
+	Handle store.Handle
+	Err    error
+}
+
+// Receive asks for one bundle for a local endpoint. It is answered by a Deliver,
+// unless Cancel comes first.
+type Receive struct {
+	Token    Token
+	Endpoint bundle.EID
+}
+
+// Cancel withdraws a Receive.
+type Cancel struct{ Token Token }
+
+// Ack tells that an application has made a delivered bundle its own. It is
+// answered by a Reply.
+type Ack struct {
+	Token  Token
+	Handle store.Handle
+}
+
+// Release gives a delivered bundle back, to be delivered again.
+type Release struct{ Handle store.Handle }
+
+// Remove deletes a bundle at the operator's wish, custody or not. It is answered
+// by a Reply.
+type Remove struct {
+	Token  Token
+	Handle store.Handle
+}
+
+// PlanChanged replaces the contact plan.
+type PlanChanged struct{ Plan *contact.Plan }
+
+// Tick tells that time has passed.
+type Tick struct{}
+
+// Shutdown tells that the node is about to stop: what is owed is sent now.
+type Shutdown struct{}
+
+func (Arrival) isEvent()     {}
+func (Committed) isEvent()   {}
+func (LinkUp) isEvent()      {}
+func (LinkDown) isEvent()    {}
+func (Sent) isEvent()        {}
+func (Receive) isEvent()     {}
+func (Cancel) isEvent()      {}
+func (Ack) isEvent()         {}
+func (Release) isEvent()     {}
+func (Remove) isEvent()      {}
+func (PlanChanged) isEvent() {}
+func (Tick) isEvent()        {}
+func (Shutdown) isEvent()    {}

@@ -1,0 +1,190 @@
+package core
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+
+	"perigee/bundle"
+	"perigee/bundle/app"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/route"
+	"perigee/bundle/schedule"
+	"perigee/bundle/store"
+	"perigee/convergence"
+)
+
+// holdDown is how long a refusal keeps a bundle from a neighbour, doubled with
+// each refusal up to maxHoldDown.
+const (
+	holdDown    = 30 * dtntime.Second
+	maxHoldDown = 64 * holdDown
+)
+
+// query asks the router about a bundle. A bundle goes back to the node it came from
+// only when that is its destination.
+func (c *Core) query(rec *store.Record, excluded []bundle.EID) route.Query {
+	return route.Query{Dest: rec.Destination, Size: rec.Size, Expiry: rec.Expiry, Previous: rec.Previous, Exclude: excluded}
+}
+
+// next returns the next hop of a bundle.
+func (c *Core) next(e *entry) (bundle.EID, error) {
+	d, err := c.router.Next(c.query(&e.rec, e.excluded), c.now)
+	return d.Next, err
+}
+
+func isTooLarge(err error) bool { return errors.Is(err, route.ErrTooLarge) }
+
+// rerouteAll finds next hops anew for everything that is not under way.
+func (c *Core) rerouteAll() {
+	for _, h := range sortedKeys(c.entries) {
+		e := c.entries[h]
+		switch {
+		case e.place == placeQueue:
+			next, err := c.next(e)
+			if err == nil && next == e.via.Peer {
+				continue
+			}
+			item, _ := e.via.queue.Remove(h)
+			c.dispatch(e, item.Retransmission)
+		case e.place == placeLimbo && e.hold <= c.now:
+			delete(c.limbo, h)
+			c.dispatch(e, c.isAgain(e))
+		}
+	}
+}
+
+// isAgain tells whether sending the bundle now would be a retransmission.
+func (c *Core) isAgain(e *entry) bool { return e.rec.Attempts > 0 }
+
+// retry takes up bundles whose hold is over and those whose signal did not come.
+func (c *Core) retry() {
+	for {
+		h, ok := c.holds.due(c.now)
+		if !ok {
+			break
+		}
+		if e := c.entries[h]; e != nil && e.place == placeLimbo && e.hold <= c.now {
+			delete(c.limbo, h)
+			c.dispatch(e, c.isAgain(e))
+		}
+	}
+	for _, h := range c.book.Due(c.now) {
+		e := c.entries[h]
+		if e == nil || e.place != placeAwait {
+			continue
+		}
+		c.notify(app.EventRetransmit, e.rec.ID, e.via.Peer, e.rec.Size, "no custody signal came in time")
+		c.dispatch(e, true)
+	}
+}
+
+// pump hands bundles to the links that can take them.
+func (c *Core) pump() {
+	for _, n := range c.order {
+		for c.canSend(n) {
+			// The window counts from when what is ahead has left.
+			start := c.now.Add(n.rate.Duration(n.flyingBytes))
+			item, ok := n.queue.Take(&n.window, start)
+			if !ok {
+				break
+			}
+			c.transmit(n, item)
+		}
+	}
+}
+
+func (c *Core) canSend(n *neighbour) bool {
+	return n.link != 0 && n.sending && n.queue.Len() > 0 && n.refusedTill <= c.now &&
+		len(n.flying) < maxFlying && (len(n.flying) == 0 || n.flyingBytes < n.flyingLimit())
+}
+
+func (c *Core) transmit(n *neighbour, item schedule.Item) {
+	e := c.entries[item.Handle]
+	e.place, e.via = placeFlying, n
+	n.flying[item.Handle] = item.Size
+	n.flyingBytes += item.Size
+	e.rec.Attempts++
+	if e.rec.Attempts > 1 {
+		c.counters.Retransmissions++
+	}
+	changes := Forwarding{Previous: c.cfg.Node}
+	if e.rec.Custodial {
+		c.book.Attempt(item.Handle)
+		changes.Custody = &bundle.Custody{Custodian: e.rec.Own.Custodian, SeqID: e.rec.Own.SeqID, SeqNum: e.rec.Own.SeqNum}
+	}
+	c.do(Transmit{Link: n.link, Record: e.rec, Changes: changes})
+}
+
+// sent takes the fate of a transmission.
+func (c *Core) sent(ev Sent) {
+	n := c.links[ev.Link]
+	if n == nil || n.link != ev.Link {
+		return // the session was given up, and its bundles taken back
+	}
+	size, ok := n.flying[ev.Handle]
+	if !ok {
+		return
+	}
+	delete(n.flying, ev.Handle)
+	n.flyingBytes -= size
+	e := c.entries[ev.Handle]
+	if e == nil || e.place != placeFlying {
+		return // deleted or released meanwhile
+	}
+	var refused *convergence.RefusedError
+	switch {
+	case ev.Err == nil || errors.As(ev.Err, &refused) && refused.Reason == convergence.RefuseCompleted:
+		c.reached(n, e)
+	case refused != nil:
+		c.notify(app.EventSendFailed, e.rec.ID, n.Peer, size, ev.Err.Error())
+		c.refusedBy(n, e, refused.Reason)
+	default:
+		c.notify(app.EventSendFailed, e.rec.ID, n.Peer, size, ev.Err.Error())
+		c.dispatch(e, true)
+	}
+}
+
+// reached goes on with a bundle that the neighbour has. Its acknowledgement is no
+// release from custody: that takes a signal.
+func (c *Core) reached(n *neighbour, e *entry) {
+	n.refusals = 0
+	c.counters.BundlesSent++
+	c.notify(app.EventSent, e.rec.ID, n.Peer, e.rec.Size, "")
+	c.report(&e.rec, bundle.FlagReportForwarded, bundle.ReasonNone)
+	if !e.rec.Custodial {
+		c.drop(e, 0, store.GoneForwarded, nil)
+		return
+	}
+	deadline, _ := c.router.Deadline(route.Flight{
+		Next: n.Peer, Sent: c.now, Light: n.light, ContactEnd: n.end, Attempt: int(e.rec.Attempts), Expiry: e.rec.Expiry,
+		Processing: route.DefaultProcessing, Aggregation: max(c.cfg.Aggregate, dtntime.Second),
+	})
+	e.place = placeAwait
+	c.book.Sent(e.rec.Handle, n.Peer, deadline)
+}
+
+// refusedBy goes on with a bundle that the neighbour did not take.
+func (c *Core) refusedBy(n *neighbour, e *entry, reason convergence.RefuseReason) {
+	switch reason {
+	case convergence.RefuseNotAcceptable, convergence.RefuseExtensionFailure:
+		e.excluded = append(e.excluded, n.Peer)
+		c.dispatch(e, true)
+	case convergence.RefuseNoResources:
+		n.refusedTill = c.now.Add(backoff(n.refusals))
+		n.refusals++
+		c.toLimbo(e, n.refusedTill)
+	default:
+		c.toLimbo(e, c.now.Add(dtntime.Second))
+	}
+}
+
+// backoff is the hold-down after so many refusals before.
+func backoff(refusals int) dtntime.Duration {
+	return min(holdDown<<min(refusals, 16), maxHoldDown)
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	return slices.Sorted(maps.Keys(m))
+}

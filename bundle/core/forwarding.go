@@ -1,0 +1,44 @@
+package core
+
+import (
+	"fmt"
+
+	"perigee/bundle"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/store"
+)
+
+// Forwarding is what changes in a bundle's header when it is sent on (RFC 9171
+// section 5.4).
+type Forwarding struct {
+	Previous bundle.EID // this node
+	Custody  *bundle.Custody
+}
+
+// Apply changes the extension blocks of b, the header of the bundle that record
+// describes, for a transmission at now: the previous node block is replaced, age
+// and hop count grow, blocks that asked to be discarded are, and the custody block
+// names this node when it is custodian. The slice b.Extensions must be the
+// caller's own.
+func (f Forwarding) Apply(b *bundle.Bundle, record *store.Record, now dtntime.Time) error {
+	b.StripUnsupported()
+	if record.Previous.IsNull() {
+		b.RemoveExtension(bundle.TypePreviousNode)
+	} else {
+		b.SetExtension(bundle.PreviousNodeBlock(0, f.Previous))
+	}
+	if _, ok := b.Age(); ok {
+		b.SetExtension(bundle.BundleAgeBlock(0, record.AgeReceived.Add(now.Sub(record.Received))))
+	}
+	if hops, ok := b.HopCount(); ok && !record.Previous.IsNull() {
+		next, more := hops.Next()
+		if !more {
+			return fmt.Errorf("sending %s on: its hop limit of %d is reached", record.ID, hops.Limit)
+		}
+		b.SetExtension(bundle.HopCountBlock(0, next))
+	}
+	if f.Custody != nil {
+		b.SetExtension(bundle.CustodyBlock(0, *f.Custody))
+	}
+	return nil
+}

@@ -1,0 +1,243 @@
+package core
+
+import (
+	"perigee/bundle"
+	"perigee/bundle/app"
+	"perigee/bundle/contact"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/route"
+	"perigee/bundle/schedule"
+	"perigee/bundle/store"
+)
+
+// Limits on what is handed to one link ahead of its acknowledgement. On a slow
+// link little is, so that an urgent bundle overtakes at the next boundary.
+const (
+	maxFlying      = 1024
+	maxFlyingBytes = 16 << 20
+	minFlyingBytes = 64 << 10
+	// flyingTime is how long a link of known rate is kept busy ahead.
+	flyingTime = 2 * dtntime.Second
+)
+
+// neighbour is a node that this one has, or may have, a link with.
+type neighbour struct {
+	Neighbour
+	queue *schedule.Queue
+
+	link    LinkID // 0 when down
+	dialed  bool   // who opened the session
+	since   dtntime.Time
+	wanted  bool // Connect was asked for
+	pairing bool // a contact is open in either direction, or the link is standing
+	sending bool // a contact is open towards the neighbour
+	window  schedule.Window
+	light   dtntime.Duration
+	rate    contact.BitRate
+	end     dtntime.Time // of the contact, 0 for a standing link
+
+	flying      map[store.Handle]int64
+	flyingBytes int64
+	refusedTill dtntime.Time // the neighbour has no room until then
+	refusals    int
+}
+
+func (c *Core) addNeighbour(n Neighbour) *neighbour {
+	added := &neighbour{Neighbour: n, queue: schedule.New(schedule.Limits{}), flying: make(map[store.Handle]int64)}
+	c.neighbours[n.Peer] = added
+	c.order = append(c.order, added)
+	c.sortNeighbours()
+	return added
+}
+
+// neighbour returns the neighbour of a node ID. One that is not configured has no
+// address: it can be sent to while it has connected by itself.
+func (c *Core) neighbour(peer bundle.EID) *neighbour {
+	if n := c.neighbours[peer]; n != nil {
+		return n
+	}
+	return c.addNeighbour(Neighbour{Peer: peer})
+}
+
+func (c *Core) makeRouter() {
+	c.router = route.New(c.cfg.Node, c.cfg.Routes)
+	c.router.SetPlan(c.plan)
+	c.linkStanding()
+}
+
+// linkStanding tells the router which links have no end: those configured so, and
+// sessions of neighbours that neither the configuration nor the plan knows.
+func (c *Core) linkStanding() {
+	var standing []bundle.EID
+	for _, n := range c.order {
+		if n.Always || n.link != 0 && c.isUnplanned(n.Peer) {
+			standing = append(standing, n.Peer)
+		}
+	}
+	c.router.SetLinked(standing)
+}
+
+// isUnplanned tells whether no contact of the plan is with the neighbour.
+func (c *Core) isUnplanned(peer bundle.EID) bool {
+	for w := range c.plan.Involving(c.cfg.Node) {
+		if w.From == peer || w.To == peer {
+			return false
+		}
+	}
+	return true
+}
+
+// standing tells whether the link with n needs no contact.
+func (c *Core) standing(n *neighbour) bool { return n.Always || n.link != 0 && c.isUnplanned(n.Peer) }
+
+func (c *Core) linkUp(e LinkUp) {
+	n := c.neighbour(e.Peer)
+	if n.link != 0 && !c.prefers(n, e) {
+		c.do(Hangup{Peer: n.Peer, Link: e.Link})
+		return
+	}
+	if n.link != 0 {
+		c.do(Hangup{Peer: n.Peer, Link: n.link})
+		c.lose(n)
+	}
+	c.links[e.Link] = n
+	n.link, n.dialed, n.since = e.Link, e.Dialed, c.now
+	n.refusedTill, n.refusals = 0, 0
+	c.notifyLink(app.EventLinkUp, n.Peer, "")
+	c.linkStanding()
+	if !n.Always && c.isUnplanned(n.Peer) {
+		c.rerouteAll()
+	}
+	c.checkContact(n)
+}
+
+// prefers tells which of two sessions with one neighbour stays: the one opened by
+// the node with the smaller ID, so that both ends choose the same, and else the
+// newer.
+func (c *Core) prefers(n *neighbour, e LinkUp) bool {
+	if n.dialed == e.Dialed {
+		return true
+	}
+	mineFirst := contact.CompareEID(c.cfg.Node, n.Peer) < 0
+	return e.Dialed == mineFirst
+}
+
+func (c *Core) linkDown(e LinkDown) {
+	n := c.links[e.Link]
+	delete(c.links, e.Link)
+	if n == nil || n.link != e.Link {
+		return
+	}
+	c.lose(n)
+	c.notifyLink(app.EventLinkDown, n.Peer, "")
+	c.linkStanding()
+}
+
+// lose takes back what was handed to the session that has ended.
+func (c *Core) lose(n *neighbour) {
+	n.link, n.since = 0, c.now
+	for h := range n.flying {
+		if e := c.entries[h]; e != nil && e.place == placeFlying {
+			c.book.Return(h)
+			e.place = placeLimbo
+		}
+	}
+	// In order of handle, so that the queue is the same whatever the map does.
+	for _, h := range sortedKeys(n.flying) {
+		if e := c.entries[h]; e != nil && e.place == placeLimbo {
+			c.dispatch(e, true)
+		}
+	}
+	clear(n.flying)
+	n.flyingBytes = 0
+}
+
+// checkContacts opens and closes links as the plan says.
+func (c *Core) checkContacts() {
+	ended := false
+	for _, n := range c.order {
+		was := n.sending
+		c.checkContact(n)
+		ended = ended || was && !n.sending
+	}
+	if ended {
+		c.rerouteAll()
+	}
+}
+
+func (c *Core) checkContact(n *neighbour) {
+	was := n.sending
+	out, outOpen := c.plan.Active(c.cfg.Node, n.Peer, c.now)
+	_, inOpen := c.plan.Active(n.Peer, c.cfg.Node, c.now)
+	standing := c.standing(n)
+	n.pairing = standing || outOpen || inOpen
+	n.sending = standing || outOpen
+	switch {
+	case outOpen && (!was || n.end != out.End):
+		n.window = schedule.Open(out, c.now, Guard, schedule.DefaultShare)
+		if next, ok := c.plan.Next(c.cfg.Node, n.Peer, out.End); ok {
+			n.window.Resume = next.Start
+		}
+		n.light, n.rate, n.end = out.Light, out.Rate, out.End
+	case standing && !outOpen && (!was || n.end != 0):
+		n.window = schedule.Standing()
+		n.light, n.rate, n.end = 0, 0, 0
+	}
+	if n.sending != was && !standing {
+		kind := app.EventContactStart
+		if was {
+			kind = app.EventContactEnd
+		}
+		c.notifyLink(kind, n.Peer, "")
+	}
+	c.connect(n)
+}
+
+// connect asks for a session when there may be one, and for its end when there may
+// not.
+func (c *Core) connect(n *neighbour) {
+	if n.Dial && n.pairing != n.wanted {
+		n.wanted = n.pairing
+		if n.wanted {
+			c.do(Connect{n.Peer})
+		} else {
+			c.do(Hangup{Peer: n.Peer})
+		}
+	}
+	if !n.pairing && n.link != 0 {
+		c.do(Hangup{Peer: n.Peer, Link: n.link})
+		delete(c.links, n.link)
+		c.lose(n)
+		c.notifyLink(app.EventLinkDown, n.Peer, "the contact has ended")
+	}
+}
+
+// flyingLimit is how many bytes may be handed to the link ahead.
+func (n *neighbour) flyingLimit() int64 {
+	if n.rate == 0 {
+		return maxFlyingBytes
+	}
+	return min(max(n.rate.Bytes(flyingTime), minFlyingBytes), maxFlyingBytes)
+}
+
+func (n *neighbour) status(now dtntime.Time, plan *contact.Plan, me bundle.EID) app.Link {
+	l := app.Link{
+		Peer: n.Peer, Scheduled: "waiting", Physical: "down", Since: n.since,
+		Queued: int64(n.queue.Len()), QueuedBytes: n.queue.Bytes(),
+	}
+	_, out := plan.Active(me, n.Peer, now)
+	_, in := plan.Active(n.Peer, me, now)
+	switch {
+	case out || in:
+		l.Scheduled = "contact"
+	case n.Always || n.pairing:
+		l.Scheduled = "always"
+	}
+	switch {
+	case n.link != 0:
+		l.Physical = "up"
+	case n.wanted:
+		l.Physical = "connecting"
+	}
+	return l
+}

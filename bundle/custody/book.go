@@ -1,0 +1,208 @@
+package custody
+
+import (
+	"cmp"
+	"container/heap"
+	"slices"
+
+	"perigee/bundle"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/store"
+)
+
+// Book keeps account of the bundles that this node is custodian of and has asked,
+// or will ask, another node to take: each is held here or in flight to the next
+// custodian.
+type Book struct {
+	items   map[store.Handle]*item
+	byID    map[uint64][]numbered // by sequence ID, in order of number
+	timers  timers
+	flights int
+}
+
+type item struct {
+	handle   store.Handle
+	seqID    uint64
+	seqNum   uint64
+	attempts uint32
+	next     bundle.EID
+	deadline dtntime.Time // zero while held
+}
+
+type numbered struct {
+	seqNum uint64
+	handle store.Handle
+}
+
+// NewBook returns an empty Book.
+func NewBook() *Book {
+	return &Book{items: make(map[store.Handle]*item), byID: make(map[uint64][]numbered)}
+}
+
+// Hold enters a bundle that this node holds under the given number. Entering it
+// again does nothing.
+func (b *Book) Hold(h store.Handle, seqID, seqNum uint64) {
+	if b.items[h] != nil {
+		return
+	}
+	b.items[h] = &item{handle: h, seqID: seqID, seqNum: seqNum}
+	list := b.byID[seqID]
+	i, _ := find(list, seqNum)
+	b.byID[seqID] = slices.Insert(list, i, numbered{seqNum, h})
+}
+
+// Sent notes that the bundle has left for next and which attempt that was. When no
+// signal has come by deadline, Due returns the bundle.
+func (b *Book) Sent(h store.Handle, next bundle.EID, deadline dtntime.Time) {
+	it := b.items[h]
+	if it == nil {
+		return
+	}
+	if it.deadline == 0 {
+		b.flights++
+	}
+	it.next = next
+	it.deadline = max(deadline, 1)
+	heap.Push(&b.timers, timer{it.deadline, h})
+}
+
+// Attempt counts a transmission that begins and returns its number, from 1. It
+// returns 0 for a bundle that is not in the book.
+func (b *Book) Attempt(h store.Handle) uint32 {
+	it := b.items[h]
+	if it == nil {
+		return 0
+	}
+	it.attempts++
+	return it.attempts
+}
+
+// Return takes a bundle back from flight: it is held here again.
+func (b *Book) Return(h store.Handle) {
+	if it := b.items[h]; it != nil && it.deadline != 0 {
+		it.deadline = 0
+		b.flights--
+	}
+}
+
+// Drop forgets a bundle that was released or has left the store.
+func (b *Book) Drop(h store.Handle) {
+	it := b.items[h]
+	if it == nil {
+		return
+	}
+	if it.deadline != 0 {
+		b.flights--
+	}
+	delete(b.items, h)
+	list := b.byID[it.seqID]
+	if i, ok := find(list, it.seqNum); ok && list[i].handle == h {
+		list = slices.Delete(list, i, i+1)
+	}
+	if len(list) == 0 {
+		delete(b.byID, it.seqID)
+		return
+	}
+	b.byID[it.seqID] = list
+}
+
+// Match returns the handles of the bundles that a signal's sequences name, in
+// order. The cost depends on what is in the book, never on the counts that the
+// signal announces. A sequence that names a destination instead of an ID matches
+// nothing, since this node issues none.
+func (b *Book) Match(sequences []bundle.Sequence) []store.Handle {
+	var matched []store.Handle
+	for _, s := range sequences {
+		if s.SeqID == 0 {
+			continue
+		}
+		list := b.byID[s.SeqID]
+		for _, run := range s.Ranges {
+			i, _ := find(list, run.First)
+			for ; i < len(list) && list[i].seqNum-run.First < run.Count; i++ {
+				matched = append(matched, list[i].handle)
+			}
+		}
+	}
+	return matched
+}
+
+// Due takes the bundles whose deadline has passed out of flight and returns their
+// handles.
+func (b *Book) Due(now dtntime.Time) []store.Handle {
+	var due []store.Handle
+	for len(b.timers) > 0 && b.timers[0].at <= now {
+		t := heap.Pop(&b.timers).(timer)
+		it := b.items[t.handle]
+		if it == nil || it.deadline != t.at {
+			continue // released, returned or sent again since
+		}
+		b.Return(t.handle)
+		due = append(due, t.handle)
+	}
+	return due
+}
+
+// NextDue returns the time at which Due may have something to return, or
+// dtntime.Forever.
+func (b *Book) NextDue() dtntime.Time {
+	if len(b.timers) == 0 {
+		return dtntime.Forever
+	}
+	return b.timers[0].at
+}
+
+// Len returns how many bundles are in the book, and how many of them are in
+// flight.
+func (b *Book) Len() (held, inFlight int) { return len(b.items), b.flights }
+
+// Outstanding is one bundle of the book.
+type Outstanding struct {
+	Handle        store.Handle
+	SeqID, SeqNum uint64
+	Attempts      uint32
+	Next          bundle.EID   // null while it was never sent
+	Deadline      dtntime.Time // 0 while it is held
+}
+
+// List returns up to limit bundles of the book, in order of handle.
+func (b *Book) List(limit int) []Outstanding {
+	list := make([]Outstanding, 0, len(b.items))
+	for _, it := range b.items {
+		list = append(list, Outstanding{it.handle, it.seqID, it.seqNum, it.attempts, it.next, it.deadline})
+	}
+	slices.SortFunc(list, func(x, y Outstanding) int { return cmp.Compare(x.Handle, y.Handle) })
+	return list[:min(limit, len(list))]
+}
+
+// find returns the place of seqNum in a list in order of number.
+func find(list []numbered, seqNum uint64) (int, bool) {
+	return slices.BinarySearchFunc(list, seqNum, func(n numbered, seqNum uint64) int {
+		return cmp.Compare(n.seqNum, seqNum)
+	})
+}
+
+type timer struct {
+	at     dtntime.Time
+	handle store.Handle
+}
+
+// timers is a heap of deadlines. Entries of bundles that are no longer in flight
+// under that deadline are skipped when they come up.
+type timers []timer
+
+func (t timers) Len() int { return len(t) }
+func (t timers) Less(i, j int) bool {
+	if t[i].at != t[j].at {
+		return t[i].at < t[j].at
+	}
+	return t[i].handle < t[j].handle
+}
+func (t timers) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
+func (t *timers) Push(x any)   { *t = append(*t, x.(timer)) }
+func (t *timers) Pop() any {
+	old := *t
+	last := old[len(old)-1]
+	*t = old[:len(old)-1]
+	return last
+}

@@ -1,0 +1,28 @@
+// Package custody decides about custody transfer (CCSDS 734.6-O-1): which number
+// a bundle asks its next custodian under, what a custody signal releases, which
+// transmissions went unanswered, and which signals are owed to others.
+//
+// It refuses to know bundles, links, stores and clocks: it works on handles,
+// numbers and the time it is given, and returns what follows.
+package custody
+
+import (
+	"perigee/bundle/dtntime"
+)
+
+// Limits on what is kept and sent.
+const (
+	// MaxSignalBytes is the size of a signal's record at which it is sent
+	// without waiting for more.
+	MaxSignalBytes = 1000
+	// MaxSequences and MaxRanges bound one signal record: sequences in one
+	// disposition, and runs of numbers in one sequence.
+	MaxSequences = 64
+	MaxRanges    = 128
+	// ReserveBlock is how many sequence numbers are reserved at a time. After a
+	// crash, counting goes on behind the last reserved number.
+	ReserveBlock = 1024
+)
+
+// MaxSignalLifetime bounds the lifetime of a signal's bundle.
+const MaxSignalLifetime = 7 * dtntime.Day

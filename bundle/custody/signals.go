@@ -1,0 +1,154 @@
+package custody
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"perigee/bundle"
+	"perigee/bundle/contact"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/store"
+)
+
+// Signals gathers the custody signals that this node owes to others, so that one
+// small bundle answers for many.
+type Signals struct {
+	owed map[bundle.EID]*owed // by custodian
+}
+
+// owed is what one custodian has to be told.
+type owed struct {
+	accepted map[uint64]*ranges // by sequence ID
+	refused  map[uint64]*ranges
+	foreign  []foreign // numbers of sequences that name the destination
+	since    dtntime.Time
+	until    dtntime.Time // the longest expiry among the bundles
+}
+
+// foreign is a number issued under sequence ID 0, whose sequence is named by the
+// destination of the bundle.
+type foreign struct {
+	destination bundle.EID
+	seqNum      uint64
+	accepted    bool
+}
+
+// maxForeign bounds the numbers of sequence ID 0 that wait for one custodian. The
+// rest is left to retransmission.
+const maxForeign = 64
+
+// NewSignals returns Signals that owe nothing.
+func NewSignals() *Signals { return &Signals{owed: make(map[bundle.EID]*owed)} }
+
+// Add notes that the custodian of an episode is to be told whether this node
+// accepted the bundle. An acceptance outweighs a refusal of the same number.
+// Expiry is that of the bundle.
+func (s *Signals) Add(e store.Episode, destination bundle.EID, accepted bool, now, expiry dtntime.Time) {
+	o := s.owed[e.Custodian]
+	if o == nil {
+		o = &owed{accepted: make(map[uint64]*ranges), refused: make(map[uint64]*ranges), since: now}
+		s.owed[e.Custodian] = o
+	}
+	o.until = max(o.until, expiry)
+	if e.SeqID == 0 {
+		f := foreign{destination, e.SeqNum, accepted}
+		if len(o.foreign) < maxForeign && !slices.Contains(o.foreign, f) {
+			o.foreign = append(o.foreign, f)
+		}
+		return
+	}
+	if accepted {
+		if r := o.refused[e.SeqID]; r != nil {
+			r.remove(e.SeqNum)
+		}
+		insert(o.accepted, e.SeqID, e.SeqNum)
+		return
+	}
+	if r := o.accepted[e.SeqID]; r != nil && r.has(e.SeqNum) {
+		return
+	}
+	insert(o.refused, e.SeqID, e.SeqNum)
+}
+
+func insert(m map[uint64]*ranges, id, n uint64) {
+	r := m[id]
+	if r == nil {
+		r = new(ranges)
+		m[id] = r
+	}
+	r.add(n)
+}
+
+// has tells whether n is in the set.
+func (r ranges) has(n uint64) bool {
+	return slices.ContainsFunc(r, func(run bundle.Range) bool { return n >= run.First && n-run.First < run.Count })
+}
+
+// Custodians returns who is owed a signal, in a fixed order.
+func (s *Signals) Custodians() []bundle.EID {
+	return slices.SortedFunc(maps.Keys(s.owed), contact.CompareEID)
+}
+
+// Since returns how long the oldest entry for a custodian has waited, as the time
+// it was entered, and dtntime.Forever when nothing waits.
+func (s *Signals) Since(custodian bundle.EID) dtntime.Time {
+	if o := s.owed[custodian]; o != nil {
+		return o.since
+	}
+	return dtntime.Forever
+}
+
+// Large tells whether what a custodian is owed fills a signal.
+func (s *Signals) Large(custodian bundle.EID) bool {
+	o := s.owed[custodian]
+	if o == nil {
+		return false
+	}
+	size := 0
+	for _, m := range []map[uint64]*ranges{o.accepted, o.refused} {
+		for _, r := range m {
+			size += 12 + 4*len(*r)
+		}
+	}
+	return size+16*len(o.foreign) > MaxSignalBytes
+}
+
+// Take returns the signals owed to a custodian, each within the limits of one
+// record, and the longest expiry among the bundles they speak of. Nothing is owed
+// afterwards.
+func (s *Signals) Take(custodian bundle.EID) ([]bundle.CustodySignal, dtntime.Time) {
+	o := s.owed[custodian]
+	if o == nil {
+		return nil, 0
+	}
+	delete(s.owed, custodian)
+	accepted, refused := sequences(o.accepted), sequences(o.refused)
+	for _, f := range o.foreign {
+		seq := bundle.Sequence{Destination: f.destination, Ranges: []bundle.Range{{First: f.seqNum, Count: 1}}}
+		if f.accepted {
+			accepted = append(accepted, seq)
+		} else {
+			refused = append(refused, seq)
+		}
+	}
+	var signals []bundle.CustodySignal
+	for len(accepted) > 0 || len(refused) > 0 {
+		a, r := min(len(accepted), MaxSequences), min(len(refused), MaxSequences)
+		signals = append(signals, bundle.CustodySignal{Accepted: accepted[:a:a], Refused: refused[:r:r]})
+		accepted, refused = accepted[a:], refused[r:]
+	}
+	return signals, o.until
+}
+
+// sequences cuts sets of numbers into sequences of at most MaxRanges runs, in
+// order of sequence ID.
+func sequences(m map[uint64]*ranges) []bundle.Sequence {
+	var list []bundle.Sequence
+	for _, id := range slices.SortedFunc(maps.Keys(m), cmp.Compare[uint64]) {
+		for part := range slices.Chunk(*m[id], MaxRanges) {
+			list = append(list, bundle.Sequence{SeqID: id, Ranges: part})
+		}
+	}
+	return list
+}
