@@ -102,6 +102,9 @@ func (d Disk) Append(path string, data []byte) error {
 // Remove deletes the file or the whole folder at path. What is not there is no
 // error.
 func (d Disk) Remove(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err := d.before("remove", path); err != nil {
 		return err
 	}
@@ -122,8 +125,11 @@ func (d Disk) Rename(from, to string) error {
 	return errors.Join(syncDir(filepath.Dir(from)), syncDir(filepath.Dir(to)))
 }
 
-// MkdirAll makes the folder at path and those above it.
+// MkdirAll makes the folder at path and those above it, unless it is there.
 func (d Disk) MkdirAll(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil
+	}
 	if err := d.before("mkdir", path); err != nil {
 		return err
 	}
