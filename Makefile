@@ -1,0 +1,73 @@
+# Perigee: what can be made. "make" alone prints this list.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+TOOL    := go tool -modfile=.ci/tools.mod
+SOURCES := *.go agent bundle cmd convergence ground models testbed
+
+FUZZTIME  ?= 60s
+BENCH     ?= .
+DEMO_KILL ?=
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: build
+build: ## build the programs into bin/
+	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+.PHONY: test
+test: ## run the tests, in random order
+	go test -shuffle=on ./...
+
+.PHONY: race
+race: ## run the tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race -shuffle=on ./...
+
+.PHONY: lint
+lint: ## check the source; builds the linters the first time, which takes minutes
+	go mod verify
+	go mod tidy -diff
+	go vet ./...
+	@unformatted=$$($(TOOL) gofumpt -l $(SOURCES)); \
+	if [[ -n $$unformatted ]]; then printf 'not formatted, run "make fmt":\n%s\n' "$$unformatted"; exit 1; fi
+	$(TOOL) golangci-lint run ./...
+
+.PHONY: fmt
+fmt: ## format the source
+	$(TOOL) gofumpt -w $(SOURCES)
+
+.PHONY: bench
+bench: ## run the benchmarks (BENCH=regexp); the output also goes to out/bench.txt
+	@mkdir -p out
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./... | tee out/bench.txt
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (default 60s) each
+	@targets=$$(go test -list '^Fuzz' ./... | awk '/^Fuzz/ { t[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, t[i]; n = 0 }'); \
+	[[ -n $$targets ]] || { echo 'found no fuzz target'; exit 1; }; \
+	while read -r package target; do \
+		echo "$$package $$target"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime '$(FUZZTIME)' "$$package" </dev/null; \
+	done <<<"$$targets"
+
+.PHONY: demo
+demo: build ## turn the learning loop once between two daemons; DEMO_KILL=1 also kills the satellite three times
+	bin/perigee lab run $(if $(filter-out 0,$(DEMO_KILL)),--kill 3) testbed/scenarios/first-light.toml
+
+.PHONY: man
+man: build ## write the manual pages into out/man/man1
+	bin/perigee man out/man/man1
+
+.PHONY: completions
+completions: build ## write the shell completions into out/completions
+	@mkdir -p out/completions
+	for shell in bash zsh fish; do bin/perigee completion $$shell > out/completions/perigee.$$shell; done
+
+.PHONY: clean
+clean: ## remove what was made; what was fetched stays in .cache/
+	rm -rf bin out
