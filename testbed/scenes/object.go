@@ -34,7 +34,7 @@ type layer struct {
 
 func newObject(rng *rand.Rand, sun float64) object {
 	o := object{
-		length:  minLength + math.Pow(rng.Float64(), 1.3)*(maxLength-minLength),
+		length:  minLength + rng.Float64()*(maxLength-minLength),
 		heading: rng.Float64() * 2 * math.Pi,
 		sun:     sun,
 	}
