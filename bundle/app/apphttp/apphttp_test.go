@@ -88,21 +88,22 @@ func bundleFor(to bundle.EID, payload string) app.Outgoing {
 
 func TestSuiteInProcess(t *testing.T) {
 	apptest.Run(t, func(t *testing.T) apptest.Subject {
-		node := newMemNode(here)
-		return apptest.Subject{Node: here, Dial: func() app.Client { return node.client() }}
+		node := apptest.NewMemory(here)
+		return apptest.Subject{Node: here, Dial: func() app.Client { return node.Client() }}
 	})
 }
 
 func TestSuiteOverSocket(t *testing.T) {
 	apptest.Run(t, func(t *testing.T) apptest.Subject {
-		node := newMemNode(bundle.DTN("sat-17", ""))
-		path, _ := serve(t, node.client(), Limits{})
+		id := bundle.DTN("sat-17", "")
+		node := apptest.NewMemory(id)
+		path, _ := serve(t, node.Client(), Limits{})
 		t.Cleanup(func() {
-			if node.payloads != 0 {
-				t.Errorf("%d payloads were left open", node.payloads)
+			if n := node.OpenPayloads(); n != 0 {
+				t.Errorf("%d payloads were left open", n)
 			}
 		})
-		return apptest.Subject{Node: node.id, Dial: func() app.Client { return Dial(path) }}
+		return apptest.Subject{Node: id, Dial: func() app.Client { return Dial(path) }}
 	})
 }
 
@@ -151,9 +152,9 @@ func TestUnreachable(t *testing.T) {
 // TestRefusedMidway sends far more than fits: the reason must come back although
 // the server has not read the payload.
 func TestRefusedMidway(t *testing.T) {
-	node := newMemNode(here)
-	node.quota = 1 << 20
-	path, _ := serve(t, node.client(), Limits{})
+	node := apptest.NewMemory(here)
+	node.Quota = 1 << 20
+	path, _ := serve(t, node.Client(), Limits{})
 	c := dial(t, path)
 	for range 20 {
 		out := bundleFor(here.WithService(1), "")
@@ -174,7 +175,7 @@ func (zeros) Read(p []byte) (int, error) {
 
 // flow is a client that consumes and produces large payloads without keeping them.
 type flow struct {
-	*memClient
+	app.Client
 	size int64
 	sum  []byte
 }
@@ -200,7 +201,7 @@ func (f *flow) Receive(ctx context.Context, endpoint bundle.EID) (*app.Delivery,
 // the way, garbage included.
 func TestConstantMemory(t *testing.T) {
 	const size = 300 << 20
-	node := &flow{memClient: newMemNode(here).client(), size: size}
+	node := &flow{Client: apptest.NewMemory(here).Client(), size: size}
 	path, _ := serve(t, node, Limits{})
 	c := dial(t, path)
 	var before, after runtime.MemStats
@@ -234,8 +235,8 @@ func TestConstantMemory(t *testing.T) {
 }
 
 func TestLeaseLimit(t *testing.T) {
-	node := newMemNode(here)
-	path, _ := serve(t, node.client(), Limits{Lease: 50 * time.Millisecond})
+	node := apptest.NewMemory(here)
+	path, _ := serve(t, node.Client(), Limits{Lease: 50 * time.Millisecond})
 	c := dial(t, path)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -256,13 +257,13 @@ func TestLeaseLimit(t *testing.T) {
 		t.Error("Ack of a delivery that was taken back succeeded")
 	}
 	// Whatever became of the second lease, the bundle is not lost.
-	if _, err := node.client().Bundle(ctx, id); err != nil {
+	if _, err := node.Client().Bundle(ctx, id); err != nil {
 		t.Errorf("the bundle is gone: %v", err)
 	}
 }
 
 func TestSlowPayloadIsCut(t *testing.T) {
-	path, _ := serve(t, newMemNode(here).client(), Limits{Stall: 50 * time.Millisecond})
+	path, _ := serve(t, apptest.NewMemory(here).Client(), Limits{Stall: 50 * time.Millisecond})
 	c := dial(t, path)
 	out := bundleFor(here.WithService(1), "")
 	stuck, feed := io.Pipe()
@@ -284,7 +285,7 @@ func TestSlowPayloadIsCut(t *testing.T) {
 }
 
 func TestTooManyStreams(t *testing.T) {
-	path, _ := serve(t, newMemNode(here).client(), Limits{Streams: 1})
+	path, _ := serve(t, apptest.NewMemory(here).Client(), Limits{Streams: 1})
 	c := dial(t, path)
 	ctx, cancel := context.WithCancel(t.Context())
 	waited := make(chan error, 1)
@@ -312,8 +313,8 @@ func TestTooManyStreams(t *testing.T) {
 }
 
 func TestShutdownEndsWaiting(t *testing.T) {
-	node := newMemNode(here)
-	path, stop := serve(t, node.client(), Limits{})
+	node := apptest.NewMemory(here)
+	path, stop := serve(t, node.Client(), Limits{})
 	c := dial(t, path)
 	id, err := c.Send(t.Context(), bundleFor(here.WithService(1), "lent"))
 	if err != nil {
@@ -329,10 +330,7 @@ func TestShutdownEndsWaiting(t *testing.T) {
 	}()
 	go func() { errs <- c.Watch(t.Context(), func(app.Event) error { return nil }) }()
 	for { // both wait
-		node.mu.Lock()
-		watching := len(node.watchers)
-		node.mu.Unlock()
-		if watching == 1 {
+		if node.Watchers() == 1 {
 			break
 		}
 		time.Sleep(time.Millisecond)
@@ -343,8 +341,8 @@ func TestShutdownEndsWaiting(t *testing.T) {
 			t.Errorf("a wait ended with %v, want ErrClosed or ErrUnreachable", err)
 		}
 	}
-	if b := node.find(id); b == nil || b.lent {
-		t.Errorf("the delivery was not given back: %+v", b)
+	if trace, err := node.Client().Bundle(t.Context(), id); err != nil || trace.Record == nil || node.Lent(id) {
+		t.Errorf("the delivery was not given back: %+v, %v", trace, err)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the socket is still there: %v", err)
@@ -353,7 +351,7 @@ func TestShutdownEndsWaiting(t *testing.T) {
 
 // TestShutdownIsBounded ends the server under a send that never makes progress.
 func TestShutdownIsBounded(t *testing.T) {
-	path, stop := serve(t, newMemNode(here).client(), Limits{Shutdown: 50 * time.Millisecond})
+	path, stop := serve(t, apptest.NewMemory(here).Client(), Limits{Shutdown: 50 * time.Millisecond})
 	c := dial(t, path)
 	out := bundleFor(here.WithService(1), "")
 	begun := make(chan struct{})
@@ -377,7 +375,7 @@ func TestShutdownIsBounded(t *testing.T) {
 }
 
 func TestMalformedRequests(t *testing.T) {
-	path, _ := serve(t, newMemNode(here).client(), Limits{})
+	path, _ := serve(t, apptest.NewMemory(here).Client(), Limits{})
 	c := dial(t, path)
 	good := query(bundleFor(here, "")).Encode()
 	tests := []struct {

@@ -1,4 +1,4 @@
-package apphttp
+package apptest
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 
 	"perigee/bundle"
@@ -15,11 +16,15 @@ import (
 	"perigee/bundle/store"
 )
 
-// memNode is a node that delivers only to itself and keeps bundles in memory. A
-// stored bundle's bytes are a short head and its payload.
-type memNode struct {
-	id    bundle.EID
-	quota int64
+// Memory is a node that delivers only to itself and keeps bundles in memory: the
+// other end for tests of whatever speaks app.Client. A stored bundle's bytes are a
+// short head and its payload.
+type Memory struct {
+	// Quota is the largest payload that is taken, in bytes. It is set before
+	// the node is used.
+	Quota int64
+
+	id bundle.EID
 
 	mu       sync.Mutex // guards what follows
 	changed  chan struct{}
@@ -39,17 +44,41 @@ type memBundle struct {
 	lent    bool
 }
 
-var memHead = []byte("HEAD")
+// memHead stands for the header of a bundle.
+const memHead = "HEAD"
 
-func newMemNode(id bundle.EID) *memNode {
-	return &memNode{
-		id: id, quota: 1 << 30, changed: make(chan struct{}), gone: map[bundle.ID]store.Gone{},
+// NewMemory returns an empty node with the node ID id.
+func NewMemory(id bundle.EID) *Memory {
+	return &Memory{
+		id: id, Quota: 1 << 30, changed: make(chan struct{}), gone: map[bundle.ID]store.Gone{},
 		clock: 1000, watchers: map[chan app.Event]bool{},
 	}
 }
 
+// OpenPayloads returns how many payloads of deliveries are open.
+func (n *Memory) OpenPayloads() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.payloads
+}
+
+// Watchers returns how many watches run.
+func (n *Memory) Watchers() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.watchers)
+}
+
+// Lent tells whether a stored bundle is in the hands of an application.
+func (n *Memory) Lent(id bundle.ID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b := n.find(id)
+	return b != nil && b.lent
+}
+
 // tell announces a change and an event. The caller holds mu.
-func (n *memNode) tell(kind app.EventKind, id bundle.ID) {
+func (n *Memory) tell(kind app.EventKind, id bundle.ID) {
 	close(n.changed)
 	n.changed = make(chan struct{})
 	for w := range n.watchers {
@@ -60,7 +89,7 @@ func (n *memNode) tell(kind app.EventKind, id bundle.ID) {
 	}
 }
 
-func (n *memNode) find(id bundle.ID) *memBundle {
+func (n *Memory) find(id bundle.ID) *memBundle {
 	for _, b := range n.stored {
 		if b.record.ID == id {
 			return b
@@ -69,19 +98,20 @@ func (n *memNode) find(id bundle.ID) *memBundle {
 	return nil
 }
 
-func (n *memNode) drop(b *memBundle, reason store.GoneReason) {
+func (n *Memory) drop(b *memBundle, reason store.GoneReason) {
 	n.stored = slices.DeleteFunc(n.stored, func(o *memBundle) bool { return o == b })
 	n.gone[b.record.ID] = store.Gone{ID: b.record.ID, Reason: reason, At: n.clock}
 }
 
-// memClient is a client of a memNode; closing it gives back its deliveries.
+// memClient is a client of a Memory; closing it gives back its deliveries.
 type memClient struct {
-	node *memNode
+	node *Memory
 	mu   sync.Mutex // guards held
 	held map[*memBundle]bool
 }
 
-func (n *memNode) client() *memClient { return &memClient{node: n, held: map[*memBundle]bool{}} }
+// Client returns another client of the node.
+func (n *Memory) Client() app.Client { return &memClient{node: n, held: map[*memBundle]bool{}} }
 
 func (c *memClient) Send(ctx context.Context, out app.Outgoing) (bundle.ID, error) {
 	if out.To.IsNull() {
@@ -121,7 +151,7 @@ func (c *memClient) readPayload(ctx context.Context, out app.Outgoing) ([]byte, 
 		}
 		k, err := out.Payload.Read(chunk)
 		payload.Write(chunk[:k])
-		if int64(payload.Len()) > c.node.quota {
+		if int64(payload.Len()) > c.node.Quota {
 			return nil, fmt.Errorf("%w: %w", app.ErrTryAgain, store.ErrQuota)
 		}
 		if errors.Is(err, io.EOF) {
@@ -161,7 +191,7 @@ func (c *memClient) Receive(ctx context.Context, endpoint bundle.EID) (*app.Deli
 
 type memPayload struct {
 	*bytes.Reader
-	node *memNode
+	node *Memory
 	once sync.Once
 }
 
@@ -273,7 +303,7 @@ func (c *memClient) Export(_ context.Context, id bundle.ID) (io.ReadCloser, erro
 	if b == nil {
 		return nil, fmt.Errorf("%w: bundle %s", app.ErrNotFound, id)
 	}
-	return io.NopCloser(io.MultiReader(bytes.NewReader(memHead), bytes.NewReader(b.payload))), nil
+	return io.NopCloser(io.MultiReader(strings.NewReader(memHead), bytes.NewReader(b.payload))), nil
 }
 
 func (c *memClient) Remove(_ context.Context, id bundle.ID) error {
