@@ -46,7 +46,7 @@ const MaxThreads = 64
 // errClosed is returned by an engine after Close.
 var errClosed = errors.New("engine is closed")
 
-// cpuEngine is the default Engine: Go, without cgo, and one vector kernel.
+// cpuEngine is the default Engine: Go and vek32's vector kernels, without cgo.
 type cpuEngine struct {
 	threads int
 

@@ -1,8 +1,15 @@
 package models
 
-import "math"
+import (
+	"math"
+
+	"github.com/viterin/vek/vek32"
+)
 
 const (
+	// laneWidth is how many columns the vector kernel takes at a time. Tiles are
+	// padded to it: a scalar tail would cost more than the zeros do.
+	laneWidth = 32
 	// tileWidth is the widest tile of columns that is gathered at once.
 	tileWidth = 256
 	// panelDepth is how many rows of a tile are multiplied before the next: with
@@ -10,21 +17,13 @@ const (
 	// every filter reads them. It fixes the order of summation, so it may not
 	// depend on the number of threads.
 	panelDepth = 256
-	// blockRows filters by blockColumns columns are computed in registers.
-	blockRows    = 4
-	blockColumns = 16
 )
 
 // workspace holds the buffers that runs reuse.
 type workspace struct {
-	maps    []Tensor  // output of every layer
-	workers []buffers // by worker
-}
-
-// buffers are one worker's.
-type buffers struct {
-	panel []float32 // gathered input, panelDepth rows
-	block [blockRows * blockColumns]float32
+	maps    []Tensor    // output of every layer
+	columns [][]float32 // by worker: gathered input, panelDepth x tileWidth
+	sums    [][]float32 // by worker: products of one filter, tileWidth
 }
 
 // newWorkspace allocates buffers for n. Maps that no later layer than the next
@@ -54,7 +53,8 @@ func newWorkspace(n *Network, threads int) workspace {
 		}
 	}
 	for range threads {
-		w.workers = append(w.workers, buffers{panel: make([]float32, panelDepth*(tileWidth+blockColumns))})
+		w.columns = append(w.columns, make([]float32, panelDepth*tileWidth))
+		w.sums = append(w.sums, make([]float32, tileWidth))
 	}
 	return w
 }
@@ -90,7 +90,7 @@ func convolve(c Conv, in, out Tensor, w *workspace, threads int) {
 	parallel(threads, tasks, func(worker, task int) {
 		from := task * tile
 		to := min(from+tile, columns)
-		convolveTile(&c, in, out, from, to, &w.workers[worker])
+		convolveTile(&c, in, out, from, to, w.columns[worker], w.sums[worker])
 	})
 }
 
@@ -98,71 +98,31 @@ func convolve(c Conv, in, out Tensor, w *workspace, threads int) {
 func tileFor(columns, threads int) int {
 	rounds := (columns + tileWidth*threads - 1) / (tileWidth * threads)
 	tile := (columns + rounds*threads - 1) / (rounds * threads)
-	return min(tileWidth, roundUp(tile, blockColumns))
+	return min(tileWidth, roundUp(tile, laneWidth))
 }
 
 func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }
 
 // convolveTile computes the output columns from up to to of every filter.
-func convolveTile(c *Conv, in, out Tensor, from, to int, w *buffers) {
-	// Rows a power of two apart would share few places of the cache.
-	stride := roundUp(to-from, blockColumns) + blockColumns
+func convolveTile(c *Conv, in, out Tensor, from, to int, panel, sums []float32) {
+	width, padded := to-from, roundUp(to-from, laneWidth)
 	area := c.Out.H * c.Out.W
 	for k := 0; k < c.Columns; k += panelDepth {
 		depth := min(panelDepth, c.Columns-k)
-		gather(c, in, from, to, k, depth, w.panel, stride)
-		for column := from; column < to; column += blockColumns {
-			strip := strip{conv: c, out: out, column: column, width: min(blockColumns, to-column), k: k, depth: depth}
-			strip.multiply(w.panel[column-from:], stride, &w.block)
+		gather(c, in, from, to, k, depth, panel, padded)
+		for f := range c.Out.C {
+			row := out.Data[f*area+from : f*area+to]
+			// One row at a time: vek32 starts goroutines of its own for more.
+			sum := vek32.MatMul_Into(sums[:padded], c.Weights[f*c.Columns+k:f*c.Columns+k+depth], panel[:depth*padded], depth)
+			if k == 0 {
+				copy(row, sum[:width])
+			} else {
+				vek32.Add_Inplace(row, sum[:width])
+			}
 		}
 	}
 	for f := range c.Out.C {
 		activate(out.Data[f*area+from:f*area+to], c.Bias[f], c.Spec.Activation)
-	}
-}
-
-// strip is a run of output columns of all filters, no wider than a block, to
-// which the products of weights k up to k+depth are added, or which is set to
-// them for the first k.
-type strip struct {
-	conv          *Conv
-	out           Tensor
-	column, width int
-	k, depth      int
-}
-
-// multiply computes the strip from the gathered panel, whose rows are stride
-// apart. aside holds blocks that do not fit the output.
-func (s *strip) multiply(panel []float32, stride int, aside *[blockRows * blockColumns]float32) {
-	c := s.conv
-	area := c.Out.H * c.Out.W
-	f := 0
-	for ; f+blockRows <= c.Out.C; f += blockRows {
-		if s.width < blockColumns {
-			s.partial(f, blockRows, panel, stride, aside)
-			continue
-		}
-		multiplyBlock(s.depth, c.Weights[f*c.Columns+s.k:], c.Columns, panel, stride, s.out.Data[f*area+s.column:], area, s.k > 0)
-	}
-	for ; f < c.Out.C; f++ {
-		s.partial(f, 1, panel, stride, aside)
-	}
-}
-
-// partial computes rows filters from f on, all of a block or one, which then
-// stands in for the others, in a block aside and copies what is wanted of it.
-func (s *strip) partial(f, rows int, panel []float32, stride int, aside *[blockRows * blockColumns]float32) {
-	c := s.conv
-	area, apart := c.Out.H*c.Out.W, c.Columns
-	if rows == 1 {
-		apart = 0
-	}
-	for r := range rows {
-		copy(aside[r*blockColumns:(r+1)*blockColumns], s.out.Data[(f+r)*area+s.column:][:s.width])
-	}
-	multiplyBlock(s.depth, c.Weights[f*c.Columns+s.k:], apart, panel, stride, aside[:], blockColumns, s.k > 0)
-	for r := range rows {
-		copy(s.out.Data[(f+r)*area+s.column:][:s.width], aside[r*blockColumns:])
 	}
 }
 
@@ -241,19 +201,10 @@ func copyShifted(dst, line []float32, at int) {
 func maxPool(l *Layer, in, out Tensor, c int) {
 	src, dst := in.Channel(c), out.Channel(c)
 	before := l.Pad / 2
-	inside := 0 // columns whose windows of two lie within the map
-	if l.Size == 2 && before == 0 && in.W >= 2 {
-		inside = min((in.W-2)/l.Stride+1, out.W)
-	}
 	for oy := range out.H {
 		y0, y1 := max(oy*l.Stride-before, 0), min(oy*l.Stride-before+l.Size, in.H)
 		row := dst[oy*out.W : (oy+1)*out.W]
-		pairs := 0
-		if y1-y0 == 2 {
-			pairs = inside
-			poolPairs(row[:pairs], src[y0*in.W:(y0+1)*in.W], src[(y0+1)*in.W:y1*in.W], l.Stride)
-		}
-		for ox := pairs; ox < out.W; ox++ {
+		for ox := range row {
 			x0, x1 := max(ox*l.Stride-before, 0), min(ox*l.Stride-before+l.Size, in.W)
 			best := float32(math.Inf(-1))
 			for y := y0; y < y1; y++ {
@@ -263,14 +214,6 @@ func maxPool(l *Layer, in, out Tensor, c int) {
 			}
 			row[ox] = best
 		}
-	}
-}
-
-// poolPairs pools windows of two by two, the most common, from two lines.
-func poolPairs(row, upper, lower []float32, stride int) {
-	for i := range row {
-		x := i * stride
-		row[i] = max(upper[x], upper[x+1], lower[x], lower[x+1])
 	}
 }
 
