@@ -70,7 +70,7 @@ func TestEasyPicturesStay(t *testing.T) {
 func TestNewPicturesAppear(t *testing.T) {
 	w := newWorld(t, 2)
 	w.runAll(w.quiet)
-	dir := t.TempDir()
+	dir := agenttest.TempDir(t)
 	late := agenttest.Pictures(t, dir, 1, 50)
 	if err := os.Rename(filepath.Join(dir, "scene-00.jpg"), filepath.Join(w.cfg.Source.Folder, "scene-90.jpg")); err != nil {
 		t.Fatal(err)
@@ -231,8 +231,8 @@ func TestSamplesNameTheNetworkThatLooked(t *testing.T) {
 	parts := w.change(11, 2, nil)
 	w.uplink(parts...)
 	w.runAll(func() bool { return len(w.receipts()) > 0 })
-	late := agenttest.Pictures(t, t.TempDir(), 1, 60)
-	dir := t.TempDir()
+	late := agenttest.Pictures(t, agenttest.TempDir(t), 1, 60)
+	dir := agenttest.TempDir(t)
 	agenttest.Pictures(t, dir, 1, 60)
 	if err := os.Rename(filepath.Join(dir, "scene-00.jpg"), filepath.Join(w.cfg.Source.Folder, "scene-91.jpg")); err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ func satellite() bundle.EID  { return bundle.IPN(2, 0) }
 func newWorld(t *testing.T, pictures int) *world {
 	t.Helper()
 	w := &world{t: t, mission: agenttest.NewMission(), base: agenttest.Network(t, 7)}
-	dir := t.TempDir()
+	dir := agenttest.TempDir(t)
 	c := DefaultConfig()
 	c.DataDir, c.Ground = filepath.Join(dir, "sat"), groundNode()
 	c.Model = agenttest.WriteModel(t, w.base)

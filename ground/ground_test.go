@@ -206,7 +206,7 @@ func (w *world) labelled() int {
 
 func TestOldSamplesMakeRoom(t *testing.T) {
 	w := newWorld(t, 12)
-	dir := t.TempDir()
+	dir := agenttest.TempDir(t)
 	l, err := openLibrary(dir, durable.Disk{}, 5, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ type world struct {
 func newWorld(t *testing.T, pictures int) *world {
 	t.Helper()
 	w := &world{t: t, mission: agenttest.NewMission(), base: agenttest.Network(t, 7), count: pictures}
-	dir := t.TempDir()
+	dir := agenttest.TempDir(t)
 	w.scenes = filepath.Join(dir, "scenes")
 	agenttest.Pictures(t, w.scenes, pictures, 1)
 	c := DefaultConfig()

@@ -14,6 +14,23 @@ import (
 	"perigee/models"
 )
 
+// TempDir returns a folder that is gone after the test, in memory where the
+// machine offers it: a thousand syncs then cost nothing, and what a Fuse cuts off
+// does not depend on the disk.
+func TempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "perigee-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // Network returns a network of two classes on pictures of 24 x 24, the same for
 // the same seed.
 func Network(t testing.TB, seed uint64) *models.Network {
@@ -112,7 +129,7 @@ func scene(t testing.TB, rng *rand.Rand) (data []byte, label string) {
 // WriteModel writes n into a folder of its own and returns the file.
 func WriteModel(t testing.TB, n *models.Network) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "launch"+models.FileExt)
+	path := filepath.Join(TempDir(t), "launch"+models.FileExt)
 	if err := models.WriteFile(path, n); err != nil {
 		t.Fatal(err)
 	}
