@@ -38,7 +38,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", dir, errors.Join(err, s.lock.Close()))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s.stop = cancel
+	s.life, s.stop = ctx, cancel
 	s.wait.Go(func() { s.commitLoop(ctx) })
 	s.wait.Go(func() { s.janitorLoop(ctx) })
 	s.wakeJanitor()

@@ -117,8 +117,9 @@ type Store struct {
 	lock  *os.File
 	index *index
 
-	queue  chan *request // to the committer
-	wake   chan struct{} // to the janitor; holds one
+	queue  chan *request   // to the committer
+	wake   chan struct{}   // to the janitor; holds one
+	life   context.Context // ends with Close
 	stop   context.CancelFunc
 	closed chan struct{} // closed by Close
 	idle   chan struct{} // closed when the committer has ended
@@ -365,14 +366,14 @@ func (s *Store) fail(cause error) error {
 
 // enter keeps the index open until done is called.
 func (s *Store) enter() (done func(), err error) {
-	s.open.RLock()
-	select {
-	case <-s.closed:
+	if !s.open.TryRLock() { // only Close locks it for writing
+		return nil, ErrClosed
+	}
+	if s.life.Err() != nil {
 		s.open.RUnlock()
 		return nil, ErrClosed
-	default:
-		return s.open.RUnlock, nil
 	}
+	return s.open.RUnlock, nil
 }
 
 // writable tells why the store takes no writes, if it does not.

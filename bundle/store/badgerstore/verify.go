@@ -16,13 +16,16 @@ import (
 const maxReported = 100
 
 // Verify implements store.Store. It reads every segment and every large bundle and
-// checks their checksums, while the store is in use.
+// checks their checksums, while the store is in use. Close ends it.
 func (s *Store) Verify(ctx context.Context, progress func(done, total int64)) (store.Report, error) {
 	done, err := s.enter()
 	if err != nil {
 		return store.Report{}, err
 	}
 	defer done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
 	s.mu.Lock()
 	segments := map[uint64]int64{}
 	for num, seg := range s.segments {
