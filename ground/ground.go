@@ -66,7 +66,6 @@ type Ground struct {
 
 	// Of the loop's goroutine.
 	state     state
-	cached    *cache
 	badLabels map[models.Hash]bool // samples whose label was complained about
 
 	mu       sync.Mutex // guards what follows

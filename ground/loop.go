@@ -264,17 +264,11 @@ func (g *Ground) passes() bool {
 	return float64(g.state.New.F1)-float64(g.state.Old.F1) > g.cfg.Deploy.Threshold
 }
 
-// clean removes what no later round needs: features of other samples, and
+// clean removes what no later round needs: features above a bound, and
 // networks that no satellite is believed to fly.
 func (g *Ground) clean() error {
-	busy := map[models.Hash]bool{}
-	for _, id := range slices.Concat(g.state.Learn, g.state.Judge) {
-		busy[id] = true
-	}
-	if g.cached != nil {
-		if err := g.cached.keepOnly(busy); err != nil {
-			return err
-		}
+	if err := g.boundFeatures(); err != nil {
+		return err
 	}
 	keep := map[string]bool{
 		filepath.Base(g.modelPath(g.launched)): true, filepath.Base(g.modelPath(g.state.Candidate)): true,

@@ -28,27 +28,24 @@ func (g *Ground) features(ctx context.Context) error {
 	if err != nil {
 		return &roundError{err}
 	}
-	if err := g.openFeatures(base); err != nil {
-		return err
-	}
-	e, err := g.newEngine(base)
-	if err != nil {
-		return &roundError{fmt.Errorf("start the engine: %w", err)}
-	}
 	all := slices.Concat(g.state.Learn, g.state.Judge)
 	bad := map[models.Hash]bool{}
-	for i, id := range all {
-		if err := g.feature(ctx, e, base, id); err != nil {
-			if ctx.Err() != nil || !errors.Is(err, errPicture) {
-				return errors.Join(err, e.Close())
+	err = g.withEngine(base, func(e models.Engine) error {
+		for i, id := range all {
+			_, err := g.featuresOf(ctx, e, id)
+			switch {
+			case errors.Is(err, errPicture):
+				g.log.Warn("sample leaves the round", "sample", id, "err", err)
+				bad[id] = true
+			case err != nil:
+				return err
 			}
-			g.log.Warn("sample leaves the round", "sample", id, "err", err)
-			bad[id] = true
+			g.publish(func(p *Progress) { p.Done, p.Of = i+1, len(all) })
 		}
-		g.publish(func(p *Progress) { p.Done, p.Of = i+1, len(all) })
-	}
-	if err := e.Close(); err != nil {
-		return fmt.Errorf("stop the engine: %w", err)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	next := g.state
 	gone := func(id models.Hash) bool { return bad[id] }
@@ -60,43 +57,13 @@ func (g *Ground) features(ctx context.Context) error {
 	return g.save(next)
 }
 
-func (g *Ground) openFeatures(base *models.Network) error {
-	c, err := openCache(g.path("features"), g.disk, base)
-	g.cached = c
-	return err
-}
-
-func (g *Ground) feature(ctx context.Context, e models.Engine, base *models.Network, id models.Hash) error {
-	if _, err := g.cached.load(id, base); err == nil {
-		return nil
-	}
-	data, err := g.library.picture(id)
+// withEngine calls use with an engine for n.
+func (g *Ground) withEngine(n *models.Network, use func(models.Engine) error) error {
+	e, err := g.newEngine(n)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errPicture, err)
+		return fmt.Errorf("start the engine: %w", err)
 	}
-	f, err := compute(ctx, e, data)
-	if err != nil {
-		return err
-	}
-	return g.cached.save(id, f)
-}
-
-// loadFeatures returns the features of a sample, computing them again when the
-// cache has lost them.
-func (g *Ground) loadFeatures(ctx context.Context, base *models.Network, id models.Hash) (models.Features, error) {
-	f, err := g.cached.load(id, base)
-	if err == nil {
-		return f, nil
-	}
-	e, err := g.newEngine(base)
-	if err != nil {
-		return nil, err
-	}
-	err = g.feature(ctx, e, base, id)
-	if err := errors.Join(err, e.Close()); err != nil {
-		return nil, err
-	}
-	return g.cached.load(id, base)
+	return errors.Join(use(e), e.Close())
 }
 
 // train retrains the head on the samples of the round.
@@ -105,20 +72,23 @@ func (g *Ground) train(ctx context.Context) error {
 	if err != nil {
 		return &roundError{err}
 	}
-	if err := g.openFeatures(base); err != nil {
-		return err
-	}
 	var samples []train.Sample
-	for _, id := range g.state.Learn {
-		k, ok := g.library.get(id)
-		if !ok {
-			continue
+	err = g.withEngine(base, func(e models.Engine) error {
+		for _, id := range g.state.Learn {
+			k, ok := g.library.get(id)
+			if !ok {
+				continue
+			}
+			f, err := g.featuresOf(ctx, e, id)
+			if err != nil {
+				return err
+			}
+			samples = append(samples, train.Sample{Features: f, Truth: k.Truth})
 		}
-		f, err := g.loadFeatures(ctx, base, id)
-		if err != nil {
-			return &roundError{err}
-		}
-		samples = append(samples, train.Sample{Features: f, Truth: k.Truth})
+		return nil
+	})
+	if err != nil {
+		return &roundError{err}
 	}
 	trained, err := train.Head(ctx, base, samples, g.trainOptions())
 	if err != nil {
@@ -204,9 +174,6 @@ func (g *Ground) evaluate(ctx context.Context) error {
 		if err != nil {
 			return &roundError{err}
 		}
-		if err := g.openFeatures(n); err != nil {
-			return err
-		}
 		if *side.score, err = g.score(ctx, n, i*len(g.state.Judge)); err != nil {
 			return &roundError{err}
 		}
@@ -217,28 +184,27 @@ func (g *Ground) evaluate(ctx context.Context) error {
 
 // score returns the F1 of a network at its best threshold.
 func (g *Ground) score(ctx context.Context, n *models.Network, done int) (models.Score, error) {
-	e, err := g.newEngine(n)
-	if err != nil {
-		return models.Score{}, fmt.Errorf("start the engine: %w", err)
-	}
 	var judged []models.Judged
-	for i, id := range g.state.Judge {
-		k, ok := g.library.get(id)
-		if !ok {
-			continue
+	err := g.withEngine(n, func(e models.Engine) error {
+		for i, id := range g.state.Judge {
+			k, ok := g.library.get(id)
+			if !ok {
+				continue
+			}
+			found, err := g.detect(ctx, e, id)
+			if err != nil {
+				return err
+			}
+			judged = append(judged, models.Judged{Truth: k.Truth, Found: found})
+			g.publish(func(p *Progress) { p.Done, p.Of = done+i+1, 2*len(g.state.Judge) })
 		}
-		found, err := g.detect(ctx, e, n, id)
-		if err != nil {
-			return models.Score{}, errors.Join(err, e.Close())
-		}
-		judged = append(judged, models.Judged{Truth: k.Truth, Found: found})
-		g.publish(func(p *Progress) { p.Done, p.Of = done+i+1, 2*len(g.state.Judge) })
-	}
-	return models.BestF1(judged, models.MatchIoU), e.Close()
+		return nil
+	})
+	return models.BestF1(judged, models.MatchIoU), err
 }
 
-func (g *Ground) detect(ctx context.Context, e models.Engine, n *models.Network, id models.Hash) ([]models.Detection, error) {
-	f, err := g.loadFeatures(ctx, n, id)
+func (g *Ground) detect(ctx context.Context, e models.Engine, id models.Hash) ([]models.Detection, error) {
+	f, err := g.featuresOf(ctx, e, id)
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +212,7 @@ func (g *Ground) detect(ctx context.Context, e models.Engine, n *models.Network,
 	if err != nil {
 		return nil, err
 	}
-	found, err := n.Decode(outputs, lowest)
+	found, err := e.Network().Decode(outputs, lowest)
 	if err != nil {
 		return nil, err
 	}
