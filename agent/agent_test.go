@@ -450,3 +450,65 @@ func checkKilled(t *testing.T, w *world, where string) {
 		t.Errorf("cut before %s: state %+v", where, state)
 	}
 }
+
+// TestKilledInRollback damages the active network and stops the agent before
+// every durable step of going back: the ground always hears of it.
+func TestKilledInRollback(t *testing.T) {
+	for cut := 0; ; cut++ {
+		w := newWorld(t, 0)
+		w.uplink(w.change(11, 2, nil)...)
+		w.runAll(func() bool { return len(w.receipts()) > 0 && w.isTidy() })
+		path := filepath.Join(w.cfg.DataDir, "models", slotB+models.FileExt)
+		if err := os.Truncate(path, 1000); err != nil {
+			t.Fatal(err)
+		}
+		done := func() bool { return len(w.receipts()) > 1 && w.isTidy() }
+		fuse := agenttest.NewFuse(cut)
+		w.run(fuse, done)
+		where, blown := fuse.Blown()
+		w.runAll(done)
+		for _, r := range w.receipts()[1:] {
+			if r.Status != payload.StatusRolledBack || r.Update != 11 || r.Active != w.base.Hash() {
+				t.Fatalf("cut before %s: receipt %+v", where, r)
+			}
+		}
+		if now := w.active(); now.Hash != w.base.Hash() {
+			t.Fatalf("cut before %s: active %+v", where, now)
+		}
+		if !blown {
+			t.Logf("%d steps", fuse.Steps())
+			return
+		}
+	}
+}
+
+func TestRejectedPayloadIsKeptAside(t *testing.T) {
+	w := newWorld(t, 0)
+	client := w.mission.Open(satellite(), agenttest.NewFuse(-1))
+	a, err := New(w.cfg, Parts{Client: client, Clock: w.mission.Clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer a.runner.engine.Close()
+	o := a.miner.outbox
+	for i := range uint64(keepRejected + 3) {
+		l, err := o.write(batchKey(i), 1, []byte("payload"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.size = 99 // the client rejects what is not as long as announced
+		if err := o.send(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept, err := durable.Names(o.dir + ".rejected")
+	if err != nil || len(kept) != keepRejected || kept[0] != "0000000000000003-1.cbor" {
+		t.Errorf("kept aside: %v, %v", kept, err)
+	}
+	if left, err := durable.Names(o.dir); err != nil || len(left) != 0 {
+		t.Errorf("outbox holds %v, %v", left, err)
+	}
+}
