@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -164,6 +165,9 @@ func (a *Agent) prepare(ctx context.Context) error {
 	}
 	a.miner.runner = a.runner
 	a.wait = a.newBackoff()
+	if names, err := durable.Names(a.goldenDir()); err != nil || !slices.ContainsFunc(names, isPicture) {
+		a.log.Warn("no golden pictures: every update will be refused until labelled pictures are there", "folder", a.goldenDir())
+	}
 	a.log.Info("satellite application starts", "node", a.node, "model", n.Hash(), "version", a.slots.Active.Version)
 	return nil
 }

@@ -2,7 +2,10 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +15,7 @@ import (
 	"perigee/agent/agenttest"
 	"perigee/agent/durable"
 	"perigee/bundle"
+	"perigee/bundle/app"
 	"perigee/models"
 	"perigee/models/mining"
 	"perigee/models/payload"
@@ -510,5 +514,31 @@ func TestRejectedPayloadIsKeptAside(t *testing.T) {
 	}
 	if left, err := durable.Names(o.dir); err != nil || len(left) != 0 {
 		t.Errorf("outbox holds %v, %v", left, err)
+	}
+}
+
+// brokenReader fails as a node's store may.
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("store is away") }
+
+func TestUnreadableDeliveryIsGivenBack(t *testing.T) {
+	w := newWorld(t, 0)
+	a, err := New(w.cfg, Parts{Client: w.mission.Open(satellite(), agenttest.NewFuse(-1)), Clock: w.mission.Clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.wait = a.newBackoff()
+	var acked, released bool
+	d := &app.Delivery{
+		Source: groundNode(), Payload: io.NopCloser(brokenReader{}),
+		Ack:     func(context.Context) error { acked = true; return nil },
+		Release: func(context.Context) error { released = true; return nil },
+	}
+	if err := a.takePart(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	if acked || !released {
+		t.Errorf("acknowledged %v, given back %v", acked, released)
 	}
 }

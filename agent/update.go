@@ -245,7 +245,6 @@ func (a *Agent) receiveUpdates(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("receive updates: %w", err)
 		}
-		a.wait.reset()
 		if err := a.takePart(ctx, d); err != nil {
 			return err
 		}
@@ -263,8 +262,9 @@ func (a *Agent) takePart(ctx context.Context, d *app.Delivery) error {
 	err = errors.Join(err, d.Payload.Close())
 	if err != nil && !errors.Is(err, durable.ErrTooLarge) {
 		a.log.Warn("part of an update is not readable now", "bundle", d.ID, "err", err)
-		return a.settle(ctx, d, d.Release)
+		return cmp.Or(a.settle(ctx, d, d.Release), a.wait.wait(ctx))
 	}
+	a.wait.reset()
 	if d.Source.Node() != a.cfg.Ground.Node() {
 		a.log.Warn("update from a stranger dropped", "bundle", d.ID, "source", d.Source)
 		return a.settle(ctx, d, d.Ack)

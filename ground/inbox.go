@@ -59,13 +59,16 @@ func (g *Ground) take(ctx context.Context, d *app.Delivery, limit int64, keep fu
 	from := d.Source.Node()
 	data, err := durable.ReadAll(d.Payload, limit)
 	err = errors.Join(err, d.Payload.Close())
-	settle := d.Ack
+	if err != nil && !errors.Is(err, durable.ErrTooLarge) {
+		g.log.Warn("delivery is not readable now", "bundle", d.ID, "err", err)
+		if err := pause(ctx, time.Duration(g.cfg.Send.Retry)); err != nil {
+			return err
+		}
+		return g.settle(ctx, d, d.Release)
+	}
 	switch {
 	case errors.Is(err, durable.ErrTooLarge):
 		g.log.Warn("delivery dropped", "bundle", d.ID, "source", d.Source, "err", err)
-	case err != nil:
-		g.log.Warn("delivery is not readable now", "bundle", d.ID, "err", err)
-		settle = d.Release
 	case !g.roster.knows(from):
 		g.log.Warn("delivery from a stranger dropped", "bundle", d.ID, "source", d.Source)
 	default:
@@ -75,7 +78,13 @@ func (g *Ground) take(ctx context.Context, d *app.Delivery, limit int64, keep fu
 			return fmt.Errorf("keep delivery %v: %w", d.ID, err)
 		}
 	}
-	err = settle(ctx)
+	return g.settle(ctx, d, d.Ack)
+}
+
+// settle ends a delivery. When the node does not hear of it, it delivers again,
+// which does no harm.
+func (g *Ground) settle(ctx context.Context, d *app.Delivery, how func(context.Context) error) error {
+	err := how(ctx)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:

@@ -149,8 +149,8 @@ func TestWholeLoopKilledAtRandom(t *testing.T) {
 // TestWholeLoopWithYOLO takes a turn with the real yolov3-tiny, on pictures too
 // few to learn anything from.
 func TestWholeLoopWithYOLO(t *testing.T) {
-	if testing.Short() {
-		t.Skip("the real network takes some seconds")
+	if testing.Short() || underRace {
+		t.Skip("the real network takes some seconds, and half a minute under the race detector")
 	}
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "gorgonia.org/gorgonia").Output()
 	if err != nil {

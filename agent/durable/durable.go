@@ -201,15 +201,18 @@ func Names(dir string) ([]string, error) {
 	return names, nil
 }
 
-// Sweep removes the temporary files that interrupted writes left in dir. Nobody
-// may be writing there.
+// Sweep removes the temporary files that interrupted writes left in dir: those
+// whose names begin with a dot. Nobody may be writing there.
 func (d Disk) Sweep(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, ".*"))
+	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return fmt.Errorf("list temporary files of %s: %w", dir, err)
+		return fmt.Errorf("sweep folder: %w", err)
 	}
-	for _, path := range left {
-		if err := d.Remove(path); err != nil {
+	for _, e := range entries {
+		if e.Name()[0] != '.' || !e.Type().IsRegular() {
+			continue
+		}
+		if err := d.Remove(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}

@@ -86,11 +86,14 @@ func TestSweepRemovesInterruptedWrites(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.Mkdir(filepath.Join(dir, ".theirs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := (Disk{}).Sweep(dir); err != nil {
 		t.Fatal(err)
 	}
 	left, err := os.ReadDir(dir)
-	if err != nil || len(left) != 1 || left[0].Name() != "state.json" {
+	if err != nil || len(left) != 2 || left[0].Name() != ".theirs" || left[1].Name() != "state.json" {
 		t.Errorf("folder holds %v, %v", left, err)
 	}
 }
