@@ -23,11 +23,11 @@ import (
 
 var (
 	seedFlag    = flag.Uint64("seed", 1, "seed of scenes and trainings")
-	scenesFlag  = flag.Int("scenes", 100, "clean scenes for v1")
-	replayFlag  = flag.Int("replay", 110, "drifted scenes that are replayed to v1")
-	hardFlag    = flag.Int("hard", 80, "most hard pictures that v2 learns from")
-	epochs1Flag = flag.Int("epochs1", 9, "epochs of v1")
-	epochs2Flag = flag.Int("epochs2", 7, "epochs of v2")
+	scenesFlag  = flag.Int("scenes", 90, "clean scenes for v1")
+	replayFlag  = flag.Int("replay", 90, "drifted scenes that are replayed to v1")
+	hardFlag    = flag.Int("hard", 72, "most hard pictures that v2 learns from")
+	epochs1Flag = flag.Int("epochs1", 8, "epochs of v1")
+	epochs2Flag = flag.Int("epochs2", 6, "epochs of v2")
 	rate1Flag   = flag.Float64("rate1", 1e-3, "learning rate of v1")
 	rate2Flag   = flag.Float64("rate2", 7e-4, "learning rate of v2")
 	last1Flag   = flag.Bool("last1", false, "train only the last layers of v1")
