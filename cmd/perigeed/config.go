@@ -24,6 +24,7 @@ const (
 	defaultQuota     = size(2e9)
 	defaultMaxBundle = size(1 << 32)
 	defaultAggregate = duration(5 * time.Second)
+	defaultKeepalive = duration(time.Minute)
 )
 
 // Limits of the configuration.
@@ -31,6 +32,7 @@ const (
 	minQuota     = size(16 << 20)
 	minMaxBundle = size(1 << 10)
 	maxAggregate = duration(time.Hour)
+	maxKeepalive = duration(65535 * time.Second) // RFC 9174 section 4.7
 	maxListens   = 64
 	maxLinks     = 4096
 )
@@ -53,6 +55,7 @@ type config struct {
 	Listen  []listenConfig `toml:"listen"`
 	Link    []linkConfig   `toml:"link"`
 	Route   []routeConfig  `toml:"route"`
+	TCPCL   tcpclConfig    `toml:"tcpcl"`
 
 	// Satellite and Ground are the applications of this node; neither makes it
 	// a relay.
@@ -68,6 +71,8 @@ type nodeConfig struct {
 	SocketMode  permissions `toml:"socket_mode"`  // who may use the socket, in octal; "0660"
 	ContactPlan string      `toml:"contact_plan"` // file of contacts, one JSON object a line; none
 	MaxBundle   size        `toml:"max_bundle"`   // largest bundle taken, from "1KiB"; "4GiB"
+	// StatusReports sends the reports that bundles ask for; false.
+	StatusReports bool `toml:"status_reports"`
 }
 
 // logConfig is the table [log].
@@ -85,6 +90,14 @@ type storeConfig struct {
 type custodyConfig struct {
 	Accept    bool     `toml:"accept"`    // become custodian of others' bundles; true
 	Aggregate duration `toml:"aggregate"` // how long signals are gathered, "0s" to "1h"; "5s"
+}
+
+// tcpclConfig is the table [tcpcl], for all links of that layer.
+type tcpclConfig struct {
+	// Keepalive is the interval of keepalives that is offered to peers, in
+	// whole seconds up to "18h12m15s"; "0s" offers none; "60s". A session that
+	// is silent for twice the interval ends.
+	Keepalive duration `toml:"keepalive"`
 }
 
 // listenConfig is one [[listen]]: where peers reach this node.
@@ -118,6 +131,7 @@ func defaultConfig() config {
 		Log:     logConfig{Level: "info", Format: "text"},
 		Store:   storeConfig{Quota: defaultQuota},
 		Custody: custodyConfig{Accept: true, Aggregate: defaultAggregate},
+		TCPCL:   tcpclConfig{Keepalive: defaultKeepalive},
 	}
 }
 

@@ -123,6 +123,7 @@ func TestMistakes(t *testing.T) {
 		{"format", "[store]", "[log]\nformat = \"xml\"\n[store]", []string{"log.format", "json"}},
 		{"aggregate", "[store]", "[custody]\naggregate = \"2h\"\n[store]", []string{"custody.aggregate"}},
 		{"duration", "[store]", "[custody]\naggregate = \"soon\"\n[store]", []string{":6:", "is not a duration"}},
+		{"keepalive", "[store]", "[tcpcl]\nkeepalive = \"1500ms\"\n[store]", []string{"tcpcl.keepalive", "whole seconds"}},
 		{"listen port", ":4556", ":port", []string{"listen[0].address", "not a number"}},
 		{"no listen address", `address = ":4556"`, "", []string{"listen[0].address is missing"}},
 		{"layer", `mode = "always"`, `mode = "always"` + "\nlayer = \"carrier-pigeon\"", []string{"link[0].layer", "tcpcl"}},

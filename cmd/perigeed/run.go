@@ -60,7 +60,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger, hangup <-chan os.Si
 		return fmt.Errorf("%w (node.socket)", err)
 	}
 	d := &daemon{config: c, listener: listener, log: log, hangup: hangup}
-	if d.node, err = newNode(c, plan, log); err != nil {
+	if d.node, err = newNode(ctx, c, plan, log); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	if d.apps, err = newApplications(c, d.node, log); err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"perigee/bundle"
 )
@@ -37,6 +38,9 @@ func (c *config) validate() error {
 	}
 	if c.Custody.Aggregate < 0 || c.Custody.Aggregate > maxAggregate {
 		p.add("custody.aggregate is %s; write \"0s\" to \"%s\"", c.Custody.Aggregate, maxAggregate)
+	}
+	if k := c.TCPCL.Keepalive; k < 0 || k > maxKeepalive || k%duration(time.Second) != 0 {
+		p.add("tcpcl.keepalive is %s; write whole seconds, \"0s\" to \"%s\"", k, maxKeepalive)
 	}
 	c.validateListens(&p)
 	c.validateLinks(&p)

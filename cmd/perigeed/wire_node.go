@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"perigee/bundle/contact"
+	"perigee/bundle/node"
+	"perigee/bundle/store"
+	"perigee/bundle/store/badgerstore"
+	"perigee/convergence"
+	"perigee/convergence/tcpcl"
+)
+
+// ownedNode is a node together with the store that was opened for it.
+type ownedNode struct {
+	*node.Node
+	store store.Store
+}
+
+// Run runs the node and then closes the store.
+func (o *ownedNode) Run(ctx context.Context) error {
+	err := o.Node.Run(ctx)
+	if closeErr := o.store.Close(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("closing the store: %w", closeErr))
+	}
+	return err
+}
+
+// newNode opens the store and the listeners and makes the node.
+func newNode(ctx context.Context, c *config, plan *contact.Plan, log *slog.Logger) (engine, error) {
+	routes, err := c.routes()
+	if err != nil {
+		return nil, err
+	}
+	disk, err := badgerstore.Open(c.storeDir(), badgerstore.Options{
+		Quota: int64(c.Store.Quota), Logger: log.With("part", "store"),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the bundle store (node.data_dir): %w", err)
+	}
+	n, err := c.assemble(ctx, disk, plan, log)
+	if err != nil {
+		return nil, errors.Join(err, disk.Close())
+	}
+	n.cfg.Routes = routes
+	made, err := node.New(n.cfg)
+	if err != nil {
+		return nil, errors.Join(err, n.closeListeners(), disk.Close())
+	}
+	return &ownedNode{Node: made, store: disk}, nil
+}
+
+// assembly is a node's configuration with what was opened for it.
+type assembly struct{ cfg node.Config }
+
+func (a *assembly) closeListeners() error {
+	var errs []error
+	for _, l := range a.cfg.Listeners {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// assemble opens the listeners and fills in the node's configuration.
+func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan, log *slog.Logger) (*assembly, error) {
+	links := c.sessions()
+	a := &assembly{cfg: node.Config{
+		Node: c.Node.ID, Version: version(), Store: s, Clock: clock{}, Log: log.With("part", "node"), Plan: plan,
+		AcceptCustody: c.Custody.Accept, Aggregate: c.Custody.Aggregate.dtn(),
+		StatusReports: c.Node.StatusReports, MaxBundle: int64(c.Node.MaxBundle), SpoolDir: c.Node.DataDir,
+	}}
+	for _, l := range c.Link {
+		var dialer convergence.Dialer
+		if l.Address != "" {
+			dialer = tcpcl.NewDialer(links)
+		}
+		a.cfg.Links = append(a.cfg.Links, node.Link{
+			Peer: l.Peer, Layer: l.Layer, Address: l.Address, Dialer: dialer, Always: l.Mode == modeAlways,
+		})
+	}
+	for i, l := range c.Listen {
+		opened, err := tcpcl.Listen(ctx, l.Address, links)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("listening for neighbours (listen[%d].address): %w", i, err), a.closeListeners())
+		}
+		a.cfg.Listeners = append(a.cfg.Listeners, node.Listener{Layer: l.Layer, Listener: opened})
+		log.Info("listening for neighbours", "layer", l.Layer, "address", opened.Addr())
+	}
+	return a, nil
+}
+
+// sessions says how TCPCL sessions are held.
+func (c *config) sessions() tcpcl.Config {
+	keepalive := time.Duration(c.TCPCL.Keepalive)
+	if keepalive == 0 {
+		keepalive = -1 // none; zero would be the default
+	}
+	return tcpcl.Config{NodeID: c.Node.ID.String(), Keepalive: keepalive, TransferMRU: uint64(c.Node.MaxBundle)}
+}
+
+// version is what the build says of itself.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
