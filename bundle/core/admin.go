@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 
 	"perigee/bundle"
 	"perigee/bundle/app"
@@ -92,10 +93,13 @@ func (c *Core) signalled(a *Arrival, s *bundle.CustodySignal) {
 }
 
 // mayTake tells whether a node can have become custodian of a bundle: it was sent
-// there, is its destination, or stands in the plan. Signals of strangers release
-// nothing.
+// there, is its destination, or stands in the configuration or the plan. Signals
+// of strangers release nothing, not even of those that have a session.
 func (c *Core) mayTake(node bundle.EID, e *entry) bool {
-	if e.via != nil && e.via.Peer == node || e.rec.Destination.Node() == node || c.neighbours[node] != nil {
+	if slices.Contains(e.sentTo, node) || e.rec.Destination.Node() == node {
+		return true
+	}
+	if n := c.neighbours[node]; n != nil && n.configured {
 		return true
 	}
 	for range c.plan.Involving(node) {
@@ -120,11 +124,15 @@ func (c *Core) custodyRefused(from bundle.EID, e *entry) {
 
 // refuseCustody tells a custodian that this node does not take a bundle over.
 func (c *Core) refuseCustody(asked store.Episode, rec *store.Record) {
+	if asked.Custodian.Node() == c.cfg.Node {
+		return
+	}
 	c.signals.Add(asked, rec.Destination, false, c.now, rec.Expiry)
 }
 
 // flushSignals sends the custody signals whose time has come.
 func (c *Core) flushSignals() {
+	c.signals.Forget(c.now)
 	for _, custodian := range c.signals.Custodians() {
 		if c.flushAt(custodian) > c.now && !c.signals.Large(custodian) {
 			continue

@@ -1,10 +1,12 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 
 	"perigee/bundle"
 	"perigee/bundle/app"
+	"perigee/bundle/custody"
 	"perigee/bundle/route"
 	"perigee/bundle/store"
 	"perigee/convergence"
@@ -40,6 +42,9 @@ func (c *Core) arrive(a Arrival) {
 	case a.Known.Gone != nil && c.isOver(&a):
 		c.discard(&a, id)
 	case c.isSpent(&a):
+		if asked, ok := c.asked(a.Bundle); ok && asked.Custodian.Node() != c.cfg.Node {
+			c.signals.Add(asked, a.Bundle.Primary.Destination, false, c.now, a.Bundle.Expiry(c.now))
+		}
 		c.counters.BundlesDeleted++
 		c.notify(app.EventDeleted, id, c.peer(a.Link), a.Size, "may not travel on: lifetime, hop limit or a block that is not known")
 		c.do(Reply{Token: a.Token})
@@ -103,13 +108,19 @@ func (c *Core) isSpent(a *Arrival) bool {
 // take stores a bundle that is new here.
 func (c *Core) take(a *Arrival, id bundle.ID) {
 	rec, err := c.record(a, id)
+	if errors.Is(err, errCustody) {
+		c.notify(app.EventRefused, id, c.peer(a.Link), a.Size, err.Error())
+		c.do(Reply{Token: a.Token})
+		return
+	}
 	if err != nil {
 		c.turnAway(a, id, err)
 		return
 	}
 	var ops []store.Op
+	var keep []custody.Reservation
 	if rec.Duty == store.DutyForward && rec.Custodial {
-		if ops, err = c.number(&rec); err != nil {
+		if ops, keep, err = c.number(&rec); err != nil {
 			c.turnAway(a, id, err)
 			return
 		}
@@ -125,6 +136,7 @@ func (c *Core) take(a *Arrival, id bundle.ID) {
 			c.do(Reply{token, err})
 			return
 		}
+		c.numbers.Kept(keep)
 		c.do(Reply{Token: token})
 		c.stored(rec, link, peer)
 	}, ops...)
@@ -168,18 +180,29 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 		return rec, c.fits(&rec)
 	}
 	if asked, ok := c.asked(b); ok {
-		if !c.takesCustody(&rec, asked) {
+		switch {
+		case rec.Flags&bundle.FlagFragment != 0:
+			// One fragment would release the whole bundle, so it travels on
+			// without this node as custodian.
 			c.refuseCustody(asked, &rec)
-			return rec, refuse(convergence.RefuseNoResources, fmt.Errorf("custody of %s is not taken here: no route, or not wanted", id))
-		}
-		rec.Custodial = true
-		if asked.Custodian.Node() != c.cfg.Node {
-			rec.From = asked
+		case !c.takesCustody(&rec, asked):
+			c.refuseCustody(asked, &rec)
+			return rec, fmt.Errorf("%w of %s: no route leads on in time", errCustody, id)
+		default:
+			rec.Custodial = true
+			if asked.Custodian.Node() != c.cfg.Node {
+				rec.From = asked
+			}
 		}
 	}
 	rec.Handle = c.cfg.NextHandle()
 	return rec, nil
 }
+
+// errCustody says that a bundle was dropped because this node cannot be its
+// custodian. The sender learns of it by a custody signal, not by a refusal of the
+// transfer, which would keep it from sending other bundles.
+var errCustody = errors.New("custody is not taken")
 
 // fits refuses a custodial bundle of an application that no contact can carry
 // whole, since it may not be fragmented.
@@ -211,9 +234,6 @@ func (c *Core) asked(b *bundle.Bundle) (store.Episode, bool) {
 // stray copy of its own transmission it adopts: no record means that the state
 // was lost.
 func (c *Core) takesCustody(rec *store.Record, asked store.Episode) bool {
-	if rec.Flags&bundle.FlagFragment != 0 {
-		return false
-	}
 	if rec.Duty == store.DutyDeliver || asked.Custodian.Node() == c.cfg.Node {
 		return true
 	}
@@ -222,34 +242,41 @@ func (c *Core) takesCustody(rec *store.Record, asked store.Episode) bool {
 }
 
 // number gives a bundle in custody the number under which it asks the next
-// custodian.
-func (c *Core) number(rec *store.Record) ([]store.Op, error) {
-	next := rec.Destination.Node()
-	if d, err := c.router.Next(c.query(rec, nil), c.now); err == nil {
-		next = d.Next
-	}
-	id, num, keep, err := c.numbers.Next(next, rec.Priority, c.now)
+// custodian, and returns the counters to commit with it. Bundles that no route
+// takes yet share one sequence.
+func (c *Core) number(rec *store.Record) ([]store.Op, []custody.Reservation, error) {
+	d, _ := c.router.Next(c.query(rec, nil), c.now)
+	id, num, keep, err := c.numbers.Next(d.Next, rec.Priority, c.now)
 	if err != nil {
-		return nil, storeError(fmt.Errorf("numbering %s: %w", rec.ID, err))
+		return nil, nil, storeError(fmt.Errorf("numbering %s: %w", rec.ID, err))
 	}
 	rec.Own = store.Episode{Custodian: c.cfg.Node, SeqID: id, SeqNum: num}
 	var ops []store.Op
 	for _, k := range keep {
 		ops = append(ops, store.SetCounter{Name: k.Name, Value: k.Value})
 	}
-	return ops, nil
+	return ops, keep, nil
 }
 
-// isOver tells whether this node is done with a bundle that it no longer holds. A
-// bundle that comes under another custody episode may be its last copy and is
-// taken anew, unless it was delivered here.
+// isOver tells whether this node is done with a bundle that it no longer holds.
+//
+// A bundle that comes under another custody episode may be its last copy and is
+// taken anew, unless it was delivered here. So is one that was sent on without
+// custody and comes again from a custodian: the copy may have been lost behind
+// this node.
 func (c *Core) isOver(a *Arrival) bool {
 	gone := a.Known.Gone
 	if gone.Reason == store.GoneDelivered || gone.Reason == store.GoneRemoved {
 		return true
 	}
-	asked, ok := c.asked(a.Bundle)
-	return !ok || asked == gone.From
+	blk, custodial := a.Bundle.Custody()
+	if !custodial || blk.Custodian.Node() == c.cfg.Node {
+		return true
+	}
+	if asked, ok := c.asked(a.Bundle); ok {
+		return asked == gone.From
+	}
+	return gone.Reason != store.GoneForwarded
 }
 
 // discard drops a copy of a bundle that this node is done with, and tells its
@@ -262,53 +289,61 @@ func (c *Core) discard(a *Arrival, id bundle.ID) {
 }
 
 // again handles a copy of a bundle that this node holds.
+//
+// A copy under the episode that this node took over is a retransmission. A copy
+// under another is a custody of its own: the bundle may have come back in a loop,
+// and then the custodian that took it from here has let go of it. So it gets a new
+// number, and what still comes about the old one releases nothing.
 func (c *Core) again(a *Arrival, id bundle.ID) {
 	asked, ok := c.asked(a.Bundle)
-	if !ok || asked.Custodian.Node() == c.cfg.Node {
-		c.duplicate(a, id)
-		return
-	}
 	e := c.entries[a.Known.Live.Handle]
-	if e == nil || e.rec.Flags&bundle.FlagFragment != 0 {
+	switch {
+	case !ok || asked.Custodian.Node() == c.cfg.Node || e == nil || e.rec.Flags&bundle.FlagFragment != 0:
 		c.duplicate(a, id)
-		return
-	}
-	if e.rec.Custodial {
+	case e.rec.Custodial && (asked == e.rec.From || e.rec.Duty == store.DutyDeliver):
 		c.signals.Add(asked, e.rec.Destination, true, c.now, e.rec.Expiry)
 		c.duplicate(a, id)
-		return
+	default:
+		c.assume(a, e, asked)
 	}
-	c.assume(a, e, asked)
 }
 
-// assume takes custody of a bundle that is here already without it.
+// assume takes custody of a bundle that is here already, under another episode or
+// none.
 func (c *Core) assume(a *Arrival, e *entry, asked store.Episode) {
 	rec := e.rec
 	rec.From, rec.Custodial = asked, true
 	var ops []store.Op
+	var keep []custody.Reservation
 	if rec.Duty == store.DutyForward {
 		var err error
-		if ops, err = c.number(&rec); err != nil {
+		if ops, keep, err = c.number(&rec); err != nil {
 			c.turnAway(a, rec.ID, err)
 			return
 		}
 	}
+	c.arriving[rec.ID] = true
 	token, peer := a.Token, c.peer(a.Link)
 	c.persist(token, nil, func(err error) {
+		delete(c.arriving, rec.ID)
 		if err != nil {
 			c.do(Reply{token, storeError(fmt.Errorf("taking custody of %s: %w", rec.ID, err))})
 			return
 		}
+		c.numbers.Kept(keep)
+		c.counters.Duplicates++
+		c.notify(app.EventDuplicate, rec.ID, peer, rec.Size, "")
 		c.do(Reply{Token: token})
 		if e.place == placeGone {
 			return // sent on meanwhile, so the custodian must not rely on this node
 		}
 		c.counters.CustodyAccepted++
-		c.notify(app.EventCustodyAccepted, rec.ID, peer, 0, "a copy was here already")
+		c.notify(app.EventCustodyAccepted, rec.ID, asked.Custodian, 0, "a copy was here already")
 		c.signals.Add(asked, rec.Destination, true, c.now, rec.Expiry)
 		e.rec.From, e.rec.Custodial, e.rec.Own = rec.From, true, rec.Own
 		if rec.Duty == store.DutyForward {
 			c.book.Hold(rec.Handle, rec.Own.SeqID, rec.Own.SeqNum)
+			c.book.Renumber(rec.Handle, rec.Own.SeqID, rec.Own.SeqNum)
 		}
 	}, append(ops, store.Update{Record: rec})...)
 }

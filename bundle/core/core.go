@@ -121,7 +121,7 @@ func New(cfg Config) (*Core, error) {
 		if c.neighbours[n.Peer] != nil {
 			return nil, fmt.Errorf("link peer %s is named twice", n.Peer)
 		}
-		c.addNeighbour(n)
+		c.addNeighbour(n).configured = true
 	}
 	c.makeRouter()
 	return c, nil
@@ -134,6 +134,7 @@ func (c *Core) Restore(now dtntime.Time, records []store.Record) {
 	c.now = now
 	for i := range records {
 		r := records[i]
+		c.numbers.Seen(r.Own.SeqID)
 		c.admit(r)
 		if r.From != (store.Episode{}) && now.Sub(r.Received) < dtntime.Day {
 			c.signals.Add(r.From, r.Destination, true, now, r.Expiry)
@@ -146,6 +147,7 @@ func (c *Core) Restore(now dtntime.Time, records []store.Record) {
 func (c *Core) Step(now dtntime.Time, event Event) []Effect {
 	c.now = max(c.now, now)
 	c.effects = c.effects[:0]
+	c.expire()
 	switch e := event.(type) {
 	case Arrival:
 		c.arrive(e)
@@ -195,6 +197,9 @@ func (c *Core) NextWake() dtntime.Time {
 		if n.refusedTill > c.now {
 			wake = min(wake, n.refusedTill)
 		}
+		if n.link != 0 && n.sending && n.queue.Len() > 0 && n.rate != 0 && n.busyTill > n.aheadTill(c.now) {
+			wake = min(wake, c.now.Add(n.busyTill.Sub(n.aheadTill(c.now))))
+		}
 	}
 	return max(wake, c.now+1)
 }
@@ -239,7 +244,11 @@ func storeError(err error) error {
 	if errors.Is(err, store.ErrQuota) || errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrFailed) {
 		err = fmt.Errorf("%w: %w", ErrNoSpace, err)
 	}
-	return refuse(convergence.RefuseNoResources, err)
+	reason := convergence.RefuseNoResources
+	if errors.Is(err, store.ErrExists) {
+		reason = convergence.RefuseRetransmit // the other copy will be seen by then
+	}
+	return refuse(reason, err)
 }
 
 // Status is the core's part of a node's status. At most limit contacts and
@@ -267,6 +276,16 @@ func (c *Core) Status(limit int) app.Status {
 		s.Custody.Outstanding = append(s.Custody.Outstanding, out)
 	}
 	return s
+}
+
+// Idle tells whether nothing is being stored or transmitted.
+func (c *Core) Idle() bool {
+	for _, n := range c.order {
+		if len(n.flying) > 0 {
+			return false
+		}
+	}
+	return len(c.commits) == 0
 }
 
 // isLocal tells whether an endpoint is at this node.

@@ -34,11 +34,12 @@ func (c *Core) offer(e *entry) {
 	e.place = placeReady
 	i, _ := slices.BinarySearch(p.ready, e.rec.Handle)
 	p.ready = slices.Insert(p.ready, i, e.rec.Handle)
-	c.hand(p)
+	c.hand(e.rec.Destination)
 }
 
 // hand gives waiting bundles to waiting applications.
-func (c *Core) hand(p *endpoint) {
+func (c *Core) hand(at bundle.EID) {
+	p := c.endpoint(at)
 	for len(p.ready) > 0 && len(p.waiting) > 0 {
 		e := c.entries[p.ready[0]]
 		token := p.waiting[0]
@@ -47,13 +48,14 @@ func (c *Core) hand(p *endpoint) {
 		e.place = placeLeased
 		c.do(Deliver{Token: token, Record: e.rec})
 	}
+	c.tidy(at)
 }
 
 func (c *Core) receive(ev Receive) {
 	p := c.endpoint(ev.Endpoint)
 	c.receivers[ev.Token] = ev.Endpoint
 	p.waiting = append(p.waiting, ev.Token)
-	c.hand(p)
+	c.hand(ev.Endpoint)
 }
 
 func (c *Core) cancel(ev Cancel) {
@@ -64,7 +66,12 @@ func (c *Core) cancel(ev Cancel) {
 	delete(c.receivers, ev.Token)
 	p := c.endpoints[at]
 	p.waiting = slices.DeleteFunc(p.waiting, func(t Token) bool { return t == ev.Token })
-	if len(p.waiting) == 0 && len(p.ready) == 0 {
+	c.tidy(at)
+}
+
+// tidy forgets an endpoint at which nothing waits.
+func (c *Core) tidy(at bundle.EID) {
+	if p := c.endpoints[at]; p != nil && len(p.waiting) == 0 && len(p.ready) == 0 {
 		delete(c.endpoints, at)
 	}
 }
@@ -88,8 +95,12 @@ func (c *Core) ack(ev Ack) {
 }
 
 func (c *Core) release(ev Release) {
-	if e := c.entries[ev.Handle]; e != nil && e.place == placeLeased {
+	e := c.entries[ev.Handle]
+	switch {
+	case e == nil || e.place != placeLeased:
+	case e.rec.Expiry <= c.now:
+		c.outlived(e)
+	default:
 		c.offer(e)
-		c.expiries.add(e.rec.Expiry, e.rec.Handle)
 	}
 }

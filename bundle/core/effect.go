@@ -76,6 +76,8 @@ var (
 	ErrNoSpace = errors.New("no space in the store")
 	// ErrUnacceptable: the bundle will never be taken as it is.
 	ErrUnacceptable = errors.New("bundle is not acceptable")
+	// ErrStopped: the node has ended.
+	ErrStopped = errors.New("node has ended")
 	// ErrBusy: the same bundle is just being stored.
 	ErrBusy = errors.New("bundle is being stored already")
 )

@@ -29,6 +29,7 @@ type entry struct {
 	hold  dtntime.Time // under placeLimbo: when to try again, or 0
 	// excluded are the neighbours that will not take the bundle as it is.
 	excluded []bundle.EID
+	sentTo   []bundle.EID // neighbours that a transmission began to
 	refusals int
 }
 
@@ -55,8 +56,11 @@ func (c *Core) drop(e *entry, token Token, reason store.GoneReason, then commit)
 	delete(c.entries, e.rec.Handle)
 	c.book.Drop(e.rec.Handle)
 	until := e.rec.Expiry
-	if reason == store.GoneExpired {
+	switch {
+	case reason == store.GoneExpired:
 		until = 0 // a copy that comes again has expired as well
+	case e.rec.Flags&bundle.FlagAdminRecord != 0 && e.rec.Previous.IsNull():
+		until = 0 // signals and reports are many, and none is worth remembering
 	}
 	c.persist(token, nil, then, store.Delete{Handle: e.rec.Handle, Gone: store.Gone{
 		ID: e.rec.ID, From: e.rec.From, Reason: reason, At: c.now, Until: until,
@@ -70,8 +74,9 @@ func (c *Core) withdraw(e *entry) {
 		e.via.queue.Remove(e.rec.Handle)
 	case placeLimbo:
 		delete(c.limbo, e.rec.Handle)
-	case placeReady, placeLeased:
+	case placeReady:
 		c.endpoints[e.rec.Destination].remove(e.rec.Handle)
+		c.tidy(e.rec.Destination)
 	}
 }
 
@@ -115,11 +120,16 @@ func (c *Core) expire() {
 		if e == nil || e.place == placeLeased {
 			continue // an application that has it may still make it its own
 		}
-		c.counters.BundlesDeleted++
-		c.notify(app.EventDeleted, e.rec.ID, bundle.EID{}, e.rec.Size, "lifetime expired")
-		c.report(&e.rec, bundle.FlagReportDeleted, bundle.ReasonLifetimeExpired)
-		c.drop(e, 0, store.GoneExpired, nil)
+		c.outlived(e)
 	}
+}
+
+// outlived deletes a bundle whose lifetime is over.
+func (c *Core) outlived(e *entry) {
+	c.counters.BundlesDeleted++
+	c.notify(app.EventDeleted, e.rec.ID, bundle.EID{}, e.rec.Size, "lifetime expired")
+	c.report(&e.rec, bundle.FlagReportDeleted, bundle.ReasonLifetimeExpired)
+	c.drop(e, 0, store.GoneExpired, nil)
 }
 
 // remove deletes a bundle at the operator's wish.

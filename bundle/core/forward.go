@@ -85,7 +85,7 @@ func (c *Core) pump() {
 	for _, n := range c.order {
 		for c.canSend(n) {
 			// The window counts from when what is ahead has left.
-			start := c.now.Add(n.rate.Duration(n.flyingBytes))
+			start := max(c.now, n.busyTill)
 			item, ok := n.queue.Take(&n.window, start)
 			if !ok {
 				break
@@ -96,8 +96,13 @@ func (c *Core) pump() {
 }
 
 func (c *Core) canSend(n *neighbour) bool {
-	return n.link != 0 && n.sending && n.queue.Len() > 0 && n.refusedTill <= c.now &&
-		len(n.flying) < maxFlying && (len(n.flying) == 0 || n.flyingBytes < n.flyingLimit())
+	if n.link == 0 || !n.sending || n.queue.Len() == 0 || n.refusedTill > c.now || len(n.flying) >= maxFlying {
+		return false
+	}
+	if n.rate != 0 && n.busyTill > n.aheadTill(c.now) {
+		return false
+	}
+	return len(n.flying) == 0 || n.flyingBytes < n.flyingLimit()
 }
 
 func (c *Core) transmit(n *neighbour, item schedule.Item) {
@@ -105,6 +110,12 @@ func (c *Core) transmit(n *neighbour, item schedule.Item) {
 	e.place, e.via = placeFlying, n
 	n.flying[item.Handle] = item.Size
 	n.flyingBytes += item.Size
+	if n.rate != 0 {
+		n.busyTill = max(n.busyTill, c.now).Add(n.rate.Duration(item.Size))
+	}
+	if !slices.Contains(e.sentTo, n.Peer) {
+		e.sentTo = append(e.sentTo, n.Peer)
+	}
 	e.rec.Attempts++
 	if e.rec.Attempts > 1 {
 		c.counters.Retransmissions++
@@ -141,8 +152,10 @@ func (c *Core) sent(ev Sent) {
 		c.notify(app.EventSendFailed, e.rec.ID, n.Peer, size, ev.Err.Error())
 		c.refusedBy(n, e, refused.Reason)
 	default:
+		// Not at once: the news that the session has ended may be on its way,
+		// and what cannot be read fails again.
 		c.notify(app.EventSendFailed, e.rec.ID, n.Peer, size, ev.Err.Error())
-		c.dispatch(e, true)
+		c.toLimbo(e, c.now.Add(dtntime.Second))
 	}
 }
 
@@ -175,8 +188,11 @@ func (c *Core) refusedBy(n *neighbour, e *entry, reason convergence.RefuseReason
 		n.refusedTill = c.now.Add(backoff(n.refusals))
 		n.refusals++
 		c.toLimbo(e, n.refusedTill)
-	default:
+	case convergence.RefuseRetransmit, convergence.RefuseSessionTerminating:
 		c.toLimbo(e, c.now.Add(dtntime.Second))
+	default:
+		c.toLimbo(e, c.now.Add(backoff(e.refusals)))
+		e.refusals++
 	}
 }
 

@@ -1,6 +1,9 @@
 package core
 
 import (
+	"math"
+	"slices"
+
 	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/contact"
@@ -23,7 +26,8 @@ const (
 // neighbour is a node that this one has, or may have, a link with.
 type neighbour struct {
 	Neighbour
-	queue *schedule.Queue
+	configured bool
+	queue      *schedule.Queue
 
 	link    LinkID // 0 when down
 	dialed  bool   // who opened the session
@@ -34,10 +38,12 @@ type neighbour struct {
 	window  schedule.Window
 	light   dtntime.Duration
 	rate    contact.BitRate
-	end     dtntime.Time // of the contact, 0 for a standing link
+	end     dtntime.Time    // of the contact, 0 for a standing link
+	open    contact.Contact // the one that window is of
 
 	flying      map[store.Handle]int64
 	flyingBytes int64
+	busyTill    dtntime.Time // when what was handed to the link has left it, at its rate
 	refusedTill dtntime.Time // the neighbour has no room until then
 	refusals    int
 }
@@ -45,7 +51,8 @@ type neighbour struct {
 func (c *Core) addNeighbour(n Neighbour) *neighbour {
 	added := &neighbour{Neighbour: n, queue: schedule.New(schedule.Limits{}), flying: make(map[store.Handle]int64)}
 	c.neighbours[n.Peer] = added
-	c.order = append(c.order, added)
+	// A new slice, since somebody may be going through the old one.
+	c.order = append(slices.Clone(c.order), added)
 	c.sortNeighbours()
 	return added
 }
@@ -56,7 +63,9 @@ func (c *Core) neighbour(peer bundle.EID) *neighbour {
 	if n := c.neighbours[peer]; n != nil {
 		return n
 	}
-	return c.addNeighbour(Neighbour{Peer: peer})
+	n := c.addNeighbour(Neighbour{Peer: peer})
+	n.stranger = true
+	return n
 }
 
 func (c *Core) makeRouter() {
@@ -70,7 +79,7 @@ func (c *Core) makeRouter() {
 func (c *Core) linkStanding() {
 	var standing []bundle.EID
 	for _, n := range c.order {
-		if n.Always || n.link != 0 && c.isUnplanned(n.Peer) {
+		if c.standing(n) {
 			standing = append(standing, n.Peer)
 		}
 	}
@@ -88,10 +97,13 @@ func (c *Core) isUnplanned(peer bundle.EID) bool {
 }
 
 // standing tells whether the link with n needs no contact.
-func (c *Core) standing(n *neighbour) bool { return n.Always || n.link != 0 && c.isUnplanned(n.Peer) }
+func (c *Core) standing(n *neighbour) bool {
+	return n.Always || n.stranger && n.link != 0 && c.isUnplanned(n.Peer)
+}
 
 func (c *Core) linkUp(e LinkUp) {
 	n := c.neighbour(e.Peer)
+	c.links[e.Link] = n // until LinkDown, since bundles may come over it meanwhile
 	if n.link != 0 && !c.prefers(n, e) {
 		c.do(Hangup{Peer: n.Peer, Link: e.Link})
 		return
@@ -100,12 +112,11 @@ func (c *Core) linkUp(e LinkUp) {
 		c.do(Hangup{Peer: n.Peer, Link: n.link})
 		c.lose(n)
 	}
-	c.links[e.Link] = n
 	n.link, n.dialed, n.since = e.Link, e.Dialed, c.now
 	n.refusedTill, n.refusals = 0, 0
 	c.notifyLink(app.EventLinkUp, n.Peer, "")
 	c.linkStanding()
-	if !n.Always && c.isUnplanned(n.Peer) {
+	if !n.Always && c.standing(n) {
 		c.rerouteAll()
 	}
 	c.checkContact(n)
@@ -125,17 +136,35 @@ func (c *Core) prefers(n *neighbour, e LinkUp) bool {
 func (c *Core) linkDown(e LinkDown) {
 	n := c.links[e.Link]
 	delete(c.links, e.Link)
-	if n == nil || n.link != e.Link {
+	if n == nil || n.link != 0 && n.link != e.Link {
+		return
+	}
+	if n.link == 0 {
+		c.forget(n)
 		return
 	}
 	c.lose(n)
 	c.notifyLink(app.EventLinkDown, n.Peer, "")
-	c.linkStanding()
+	if !n.Always && c.standing(n) {
+		c.rerouteAll() // the way over it has ended with it
+	}
+	c.forget(n)
+}
+
+// forget drops a neighbour that is not configured and for which nothing waits, so
+// that peers with ever new names do not pile up.
+func (c *Core) forget(n *neighbour) {
+	if n.configured || n.queue.Len() > 0 || !c.isUnplanned(n.Peer) {
+		return
+	}
+	delete(c.neighbours, n.Peer)
+	c.order = slices.DeleteFunc(slices.Clone(c.order), func(o *neighbour) bool { return o == n })
 }
 
 // lose takes back what was handed to the session that has ended.
 func (c *Core) lose(n *neighbour) {
 	n.link, n.since = 0, c.now
+	c.linkStanding()
 	for h := range n.flying {
 		if e := c.entries[h]; e != nil && e.place == placeFlying {
 			c.book.Return(h)
@@ -149,7 +178,7 @@ func (c *Core) lose(n *neighbour) {
 		}
 	}
 	clear(n.flying)
-	n.flyingBytes = 0
+	n.flyingBytes, n.busyTill = 0, 0
 }
 
 // checkContacts opens and closes links as the plan says.
@@ -173,13 +202,15 @@ func (c *Core) checkContact(n *neighbour) {
 	n.pairing = standing || outOpen || inOpen
 	n.sending = standing || outOpen
 	switch {
-	case outOpen && (!was || n.end != out.End):
+	case outOpen && (!was || n.open != out):
+		n.open = out
 		n.window = schedule.Open(out, c.now, Guard, schedule.DefaultShare)
 		if next, ok := c.plan.Next(c.cfg.Node, n.Peer, out.End); ok {
 			n.window.Resume = next.Start
 		}
 		n.light, n.rate, n.end = out.Light, out.Rate, out.End
 	case standing && !outOpen && (!was || n.end != 0):
+		n.open = contact.Contact{}
 		n.window = schedule.Standing()
 		n.light, n.rate, n.end = 0, 0, 0
 	}
@@ -206,18 +237,24 @@ func (c *Core) connect(n *neighbour) {
 	}
 	if !n.pairing && n.link != 0 {
 		c.do(Hangup{Peer: n.Peer, Link: n.link})
-		delete(c.links, n.link)
 		c.lose(n)
 		c.notifyLink(app.EventLinkDown, n.Peer, "the contact has ended")
 	}
 }
 
-// flyingLimit is how many bytes may be handed to the link ahead.
+// flyingLimit is how many bytes may be handed to the link ahead of their
+// acknowledgement, which takes twice the light time.
 func (n *neighbour) flyingLimit() int64 {
 	if n.rate == 0 {
 		return maxFlyingBytes
 	}
-	return min(max(n.rate.Bytes(flyingTime), minFlyingBytes), maxFlyingBytes)
+	ahead := min(max(n.rate.Bytes(flyingTime), minFlyingBytes), maxFlyingBytes)
+	return ahead + min(n.rate.Bytes(2*n.light), math.MaxInt64-ahead)
+}
+
+// aheadTill is the latest busyTill at which the link takes another bundle.
+func (n *neighbour) aheadTill(now dtntime.Time) dtntime.Time {
+	return now.Add(max(flyingTime, n.rate.Duration(minFlyingBytes)))
 }
 
 func (n *neighbour) status(now dtntime.Time, plan *contact.Plan, me bundle.EID) app.Link {

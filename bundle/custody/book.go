@@ -3,6 +3,7 @@ package custody
 import (
 	"cmp"
 	"container/heap"
+	"maps"
 	"slices"
 
 	"perigee/bundle"
@@ -45,10 +46,45 @@ func (b *Book) Hold(h store.Handle, seqID, seqNum uint64) {
 	if b.items[h] != nil {
 		return
 	}
-	b.items[h] = &item{handle: h, seqID: seqID, seqNum: seqNum}
-	list := b.byID[seqID]
-	i, _ := find(list, seqNum)
-	b.byID[seqID] = slices.Insert(list, i, numbered{seqNum, h})
+	it := &item{handle: h, seqID: seqID, seqNum: seqNum}
+	b.items[h] = it
+	b.enlist(it)
+}
+
+// Renumber gives a bundle another number: signals about the old one say nothing
+// about it any more. Whether it is in flight stays as it is.
+func (b *Book) Renumber(h store.Handle, seqID, seqNum uint64) {
+	it := b.items[h]
+	if it == nil {
+		return
+	}
+	b.unlist(it)
+	it.seqID, it.seqNum = seqID, seqNum
+	b.enlist(it)
+}
+
+// enlist puts a bundle under its number.
+func (b *Book) enlist(it *item) {
+	list := b.byID[it.seqID]
+	i, _ := find(list, it.seqNum)
+	b.byID[it.seqID] = slices.Insert(list, i, numbered{it.seqNum, it.handle})
+}
+
+// unlist takes a bundle from under its number.
+func (b *Book) unlist(it *item) {
+	list := b.byID[it.seqID]
+	i, _ := find(list, it.seqNum)
+	for i < len(list) && list[i].handle != it.handle {
+		i++
+	}
+	if i == len(list) {
+		return
+	}
+	if list = slices.Delete(list, i, i+1); len(list) > 0 {
+		b.byID[it.seqID] = list
+	} else {
+		delete(b.byID, it.seqID)
+	}
 }
 
 // Sent notes that the bundle has left for next and which attempt that was. When no
@@ -95,29 +131,24 @@ func (b *Book) Drop(h store.Handle) {
 		b.flights--
 	}
 	delete(b.items, h)
-	list := b.byID[it.seqID]
-	if i, ok := find(list, it.seqNum); ok && list[i].handle == h {
-		list = slices.Delete(list, i, i+1)
-	}
-	if len(list) == 0 {
-		delete(b.byID, it.seqID)
-		return
-	}
-	b.byID[it.seqID] = list
+	b.unlist(it)
 }
 
 // Match returns the handles of the bundles that a signal's sequences name, in
-// order. The cost depends on what is in the book, never on the counts that the
-// signal announces. A sequence that names a destination instead of an ID matches
-// nothing, since this node issues none.
+// order of sequence ID and number, each once. The cost depends on what is in the
+// book, never on the counts that the signal announces. A sequence that names a
+// destination instead of an ID matches nothing, since this node issues none.
 func (b *Book) Match(sequences []bundle.Sequence) []store.Handle {
-	var matched []store.Handle
+	named := make(map[uint64][]bundle.Range)
 	for _, s := range sequences {
-		if s.SeqID == 0 {
-			continue
+		if s.SeqID != 0 && len(b.byID[s.SeqID]) > 0 {
+			named[s.SeqID] = append(named[s.SeqID], s.Ranges...)
 		}
-		list := b.byID[s.SeqID]
-		for _, run := range s.Ranges {
+	}
+	var matched []store.Handle
+	for _, id := range slices.Sorted(maps.Keys(named)) {
+		list := b.byID[id]
+		for _, run := range bundle.Normalize(named[id]) {
 			i, _ := find(list, run.First)
 			for ; i < len(list) && list[i].seqNum-run.First < run.Count; i++ {
 				matched = append(matched, list[i].handle)

@@ -12,8 +12,10 @@ import (
 // reserved in blocks before they are used, so that none is used twice for
 // different bundles, whatever crashes.
 type Numbers struct {
-	load func(name string) (uint64, error)
-	seqs map[seqKey]*sequence
+	load   func(name string) (uint64, error)
+	seqs   map[seqKey]*sequence
+	kept   map[string]uint64 // what Kept told of this node's counters
+	lastID uint64            // the highest sequence ID given out or seen
 }
 
 type seqKey struct {
@@ -22,9 +24,10 @@ type seqKey struct {
 }
 
 type sequence struct {
+	name     string // of the counter that keeps the ID
 	id       uint64
 	next     uint64
-	reserved uint64 // numbers below this one are reserved
+	reserved uint64 // numbers below this one are reserved, or about to be
 }
 
 // Reservation is a counter that must be durable before the number that came with
@@ -40,17 +43,19 @@ const counterLastID = "custody/last-id"
 // NewNumbers returns Numbers that read counters kept earlier through load, which
 // returns 0 for a counter that is not kept.
 func NewNumbers(load func(name string) (uint64, error)) *Numbers {
-	return &Numbers{load: load, seqs: make(map[seqKey]*sequence)}
+	return &Numbers{load: load, seqs: make(map[seqKey]*sequence), kept: make(map[string]uint64)}
 }
 
 // Next returns the next number for bundles of the class that go to the node next,
-// and the counters to keep first. When the counters of a node are lost, its
-// sequence IDs begin anew from now, so that no old number comes again.
+// and the counters to keep with it. They come again with every number until Kept
+// tells that they are durable, so that a commit that fails takes no reservation of
+// other numbers with it. When the counters of a node are lost, its sequence IDs
+// begin anew from now, so that no old number comes again.
 func (n *Numbers) Next(next bundle.EID, class bundle.Priority, now dtntime.Time) (seqID, seqNum uint64, keep []Reservation, err error) {
 	key := seqKey{next, class}
 	s := n.seqs[key]
 	if s == nil {
-		s, keep, err = n.open(key, now)
+		s, err = n.open(key, now)
 		if err != nil {
 			return 0, 0, nil, err
 		}
@@ -58,39 +63,65 @@ func (n *Numbers) Next(next bundle.EID, class bundle.Priority, now dtntime.Time)
 	}
 	if s.next >= s.reserved {
 		s.reserved = s.next + ReserveBlock
-		keep = append(keep, Reservation{numName(s.id), s.reserved})
+	}
+	if n.kept[s.name] != s.id {
+		keep = append(keep, Reservation{counterLastID, n.lastID}, Reservation{s.name, s.id})
+	}
+	if num := numName(s.id); n.kept[num] < s.reserved {
+		keep = append(keep, Reservation{num, s.reserved})
 	}
 	seqNum = s.next
 	s.next++
 	return s.id, seqNum, keep, nil
 }
 
+// Kept tells that the counters that Next returned are durable.
+func (n *Numbers) Kept(keep []Reservation) {
+	for _, r := range keep {
+		n.kept[r.Name] = max(n.kept[r.Name], r.Value)
+	}
+}
+
+// Seen tells that a stored bundle bears a number of a sequence, so that a sequence
+// that is made hereafter has another ID even if the counters are lost.
+func (n *Numbers) Seen(seqID uint64) { n.lastID = max(n.lastID, seqID) }
+
 // open finds the sequence of a next node and class, or makes it.
-func (n *Numbers) open(key seqKey, now dtntime.Time) (*sequence, []Reservation, error) {
+func (n *Numbers) open(key seqKey, now dtntime.Time) (*sequence, error) {
 	name := fmt.Sprintf("custody/id/%s/%s", key.next, key.class)
-	id, err := n.load(name)
+	id, err := n.counter(name)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading counter %q: %w", name, err)
+		return nil, err
 	}
 	if id != 0 {
-		reserved, err := n.load(numName(id))
+		reserved, err := n.counter(numName(id))
 		if err != nil {
-			return nil, nil, fmt.Errorf("reading counter %q: %w", numName(id), err)
+			return nil, err
 		}
-		return &sequence{id: id, next: reserved, reserved: reserved}, nil, nil
+		if reserved != 0 { // else that counter is lost, and with it the sequence
+			n.Seen(id)
+			n.kept[name], n.kept[numName(id)] = id, reserved
+			return &sequence{name: name, id: id, next: reserved, reserved: reserved}, nil
+		}
+		n.Seen(id)
 	}
-	last, err := n.load(counterLastID)
+	last, err := n.counter(counterLastID)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading counter %q: %w", counterLastID, err)
-	}
-	for _, s := range n.seqs {
-		last = max(last, s.id)
+		return nil, err
 	}
 	if last == 0 {
 		last = uint64(now) / uint64(dtntime.Second)
 	}
-	id = last + 1
-	return &sequence{id: id}, []Reservation{{counterLastID, id}, {name, id}}, nil
+	n.lastID = max(n.lastID, last) + 1
+	return &sequence{name: name, id: n.lastID}, nil
+}
+
+func (n *Numbers) counter(name string) (uint64, error) {
+	value, err := n.load(name)
+	if err != nil {
+		return 0, fmt.Errorf("reading counter %q: %w", name, err)
+	}
+	return value, nil
 }
 
 func numName(id uint64) string { return fmt.Sprintf("custody/num/%d", id) }

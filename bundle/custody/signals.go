@@ -21,6 +21,7 @@ type Signals struct {
 type owed struct {
 	accepted map[uint64]*ranges // by sequence ID
 	refused  map[uint64]*ranges
+	runs     int       // in both
 	foreign  []foreign // numbers of sequences that name the destination
 	since    dtntime.Time
 	until    dtntime.Time // the longest expiry among the bundles
@@ -34,50 +35,91 @@ type foreign struct {
 	accepted    bool
 }
 
-// maxForeign bounds the numbers of sequence ID 0 that wait for one custodian. The
-// rest is left to retransmission.
-const maxForeign = 64
+// Limits on what waits to be told. What goes beyond them is left to
+// retransmission.
+const (
+	maxCustodians = 4096
+	maxRuns       = 8192 // of numbers, for one custodian
+	maxForeign    = 64   // numbers of sequence ID 0, for one custodian
+)
 
 // NewSignals returns Signals that owe nothing.
 func NewSignals() *Signals { return &Signals{owed: make(map[bundle.EID]*owed)} }
 
 // Add notes that the custodian of an episode is to be told whether this node
 // accepted the bundle. An acceptance outweighs a refusal of the same number.
-// Expiry is that of the bundle.
+// Expiry is that of the bundle; one that has passed owes nothing.
 func (s *Signals) Add(e store.Episode, destination bundle.EID, accepted bool, now, expiry dtntime.Time) {
+	if expiry <= now {
+		return
+	}
 	o := s.owed[e.Custodian]
 	if o == nil {
+		if len(s.owed) >= maxCustodians {
+			return
+		}
 		o = &owed{accepted: make(map[uint64]*ranges), refused: make(map[uint64]*ranges), since: now}
 		s.owed[e.Custodian] = o
 	}
 	o.until = max(o.until, expiry)
 	if e.SeqID == 0 {
-		f := foreign{destination, e.SeqNum, accepted}
-		if len(o.foreign) < maxForeign && !slices.Contains(o.foreign, f) {
-			o.foreign = append(o.foreign, f)
-		}
+		o.addForeign(foreign{destination, e.SeqNum, accepted})
+		return
+	}
+	if o.runs >= maxRuns {
 		return
 	}
 	if accepted {
-		if r := o.refused[e.SeqID]; r != nil {
-			r.remove(e.SeqNum)
-		}
-		insert(o.accepted, e.SeqID, e.SeqNum)
+		o.remove(o.refused, e.SeqID, e.SeqNum)
+		o.insert(o.accepted, e.SeqID, e.SeqNum)
 		return
 	}
 	if r := o.accepted[e.SeqID]; r != nil && r.has(e.SeqNum) {
 		return
 	}
-	insert(o.refused, e.SeqID, e.SeqNum)
+	o.insert(o.refused, e.SeqID, e.SeqNum)
 }
 
-func insert(m map[uint64]*ranges, id, n uint64) {
+func (o *owed) addForeign(f foreign) {
+	for i := range o.foreign {
+		if g := &o.foreign[i]; g.destination == f.destination && g.seqNum == f.seqNum {
+			g.accepted = g.accepted || f.accepted
+			return
+		}
+	}
+	if len(o.foreign) < maxForeign {
+		o.foreign = append(o.foreign, f)
+	}
+}
+
+func (o *owed) insert(m map[uint64]*ranges, id, n uint64) {
 	r := m[id]
 	if r == nil {
 		r = new(ranges)
 		m[id] = r
 	}
+	before := len(*r)
 	r.add(n)
+	o.runs += len(*r) - before
+}
+
+func (o *owed) remove(m map[uint64]*ranges, id, n uint64) {
+	r := m[id]
+	if r == nil {
+		return
+	}
+	before := len(*r)
+	r.remove(n)
+	o.runs += len(*r) - before
+	if len(*r) == 0 {
+		delete(m, id)
+	}
+}
+
+// Forget drops what is owed about bundles that have all expired, since their
+// custodians have let go of them by themselves.
+func (s *Signals) Forget(now dtntime.Time) {
+	maps.DeleteFunc(s.owed, func(_ bundle.EID, o *owed) bool { return o.until <= now })
 }
 
 // has tells whether n is in the set.

@@ -1,0 +1,430 @@
+package core_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"perigee/bundle"
+	"perigee/bundle/app"
+	"perigee/bundle/bundletest"
+	"perigee/bundle/contact"
+	"perigee/bundle/core"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/route"
+	"perigee/bundle/store"
+	"perigee/bundle/store/memstore"
+	"perigee/convergence"
+)
+
+// machine is a node: a core, and around it what carries out its effects. All but
+// the store and the counters is lost in a crash.
+type machine struct {
+	w       *world
+	number  int
+	id      bundle.EID
+	options options
+	plan    *contact.Plan // what it believes
+
+	store    *memstore.Store
+	counters map[string]uint64
+	created  uint64
+	lastLink core.LinkID
+
+	up       bool
+	epoch    int // of its lives
+	core     *core.Core
+	token    core.Token
+	staged   map[core.Token]store.Staged
+	replies  map[core.Token]func(error)
+	sessions []*session
+	wanted   []bundle.EID
+	diskFree dtntime.Time
+	wake     uint64
+	deliver  func(rec store.Record) // nil: acknowledged at once
+	news     []app.Event
+}
+
+func refusal(r *core.RefusedError) error { return &convergence.RefusedError{Reason: r.Reason} }
+
+// boot starts a node on its store.
+func (m *machine) boot() *machine {
+	m.up = true
+	m.epoch++
+	m.staged, m.replies = make(map[core.Token]store.Staged), make(map[core.Token]func(error))
+	m.sessions, m.wanted, m.token, m.diskFree = nil, nil, 0, 0
+	routes, err := route.NewTable(m.options.routes)
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	m.core, err = core.New(core.Config{
+		Node: m.id, Neighbours: m.neighbours(), Routes: routes, Plan: m.plan,
+		AcceptCustody: !m.options.unaware, Aggregate: 5 * second, MaxBundle: 1 << 30,
+		NextHandle: m.store.NextHandle,
+		Counter:    func(name string) (uint64, error) { return m.counters[name], nil },
+		Stamp:      m.stamp,
+	})
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	records, err := m.store.Scan(0, 1<<30)
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	m.w.note("%s starts with %d bundles", m.id, len(records))
+	m.core.Restore(m.w.now, records)
+	m.step(core.Tick{})
+	m.listen()
+	return m
+}
+
+func (m *machine) neighbours() []core.Neighbour {
+	var list []core.Neighbour
+	for _, other := range m.w.nodes {
+		if other == m || m.options.peers != nil && !slices.Contains(m.options.peers, other.number) {
+			continue
+		}
+		list = append(list, core.Neighbour{Peer: other.id, Always: m.options.always, Dial: m.number < other.number})
+	}
+	return list
+}
+
+func (m *machine) stamp(now dtntime.Time) bundle.Timestamp {
+	m.created++
+	return bundle.Timestamp{Time: now, Sequence: m.created}
+}
+
+// crash stops a node as a loss of power does.
+func (m *machine) crash() {
+	m.w.note("%s crashes", m.id)
+	sessions := m.sessions
+	m.up = false
+	m.epoch++
+	m.store = m.store.Crash()
+	for _, s := range sessions {
+		m.w.cut(s, [2]dtntime.Duration{3 * second, 3 * second})
+	}
+}
+
+// listen waits for bundles at the application's endpoint.
+func (m *machine) listen() {
+	m.token++
+	m.step(core.Receive{Token: m.token, Endpoint: m.id.WithService(1)})
+}
+
+// step gives the core an event and carries out the effects.
+func (m *machine) step(e core.Event) {
+	if !m.up {
+		return
+	}
+	for _, effect := range slices.Clone(m.core.Step(m.w.now, e)) {
+		m.carryOut(effect)
+	}
+	m.wake++
+	mine, epoch := m.wake, m.epoch
+	if next := m.core.NextWake(); next != dtntime.Forever {
+		m.w.at(next, func() {
+			if m.wake == mine && m.epoch == epoch {
+				m.step(core.Tick{})
+			}
+		})
+	}
+}
+
+func (m *machine) carryOut(effect core.Effect) {
+	switch e := effect.(type) {
+	case core.Persist:
+		m.persist(e)
+	case core.Reply:
+		m.w.note("%s replies: %v", m.id, e.Err)
+		if st := m.staged[e.Token]; st != nil {
+			st.Discard()
+			delete(m.staged, e.Token)
+		}
+		if then := m.replies[e.Token]; then != nil {
+			delete(m.replies, e.Token)
+			then(e.Err)
+		}
+	case core.Transmit:
+		m.transmit(e)
+	case core.Deliver:
+		m.w.note("%s delivers %s", m.id, e.Record.ID)
+		m.received(e.Record)
+	case core.Connect:
+		m.wanted = append(m.wanted, e.Peer)
+		m.dial(e.Peer, m.epoch)
+	case core.Hangup:
+		m.hangup(e)
+	case core.Notify:
+		m.news = append(m.news, e.Event)
+	default:
+		m.w.fail("%s: unknown effect %T", m.id, e)
+	}
+}
+
+// persist commits in order, some time later. The core hears of it still later.
+func (m *machine) persist(e core.Persist) {
+	var put store.Staged
+	ops := slices.Clone(e.Ops)
+	for i, op := range ops {
+		p, ok := op.(store.Put)
+		if !ok {
+			continue
+		}
+		if put = m.staged[e.Token]; e.Inline != nil {
+			put = m.stage(e.Inline)
+		}
+		delete(m.staged, e.Token)
+		p.Staged = put
+		ops[i] = p
+	}
+	m.diskFree = max(m.diskFree, m.w.now).Add(dtntime.Duration(1 + m.w.rng.Intn(20)))
+	epoch := m.epoch
+	m.w.at(m.diskFree, func() {
+		if m.epoch != epoch {
+			return
+		}
+		var err error
+		if put != nil && m.w.faults.full > 0 && m.w.rng.Float64() < m.w.faults.full {
+			put.Discard()
+			err = store.ErrQuota
+		} else {
+			err = m.store.Commit(context.Background(), ops)
+		}
+		m.w.note("%s commits %d: %v", m.id, len(ops), err)
+		if err == nil {
+			m.committed(ops)
+		}
+		m.w.after(dtntime.Duration(m.w.rng.Intn(3)), func() {
+			if m.epoch == epoch {
+				m.step(core.Committed{Token: e.Token, Err: err})
+			}
+		})
+	})
+}
+
+func (m *machine) stage(raw []byte) store.Staged {
+	st, err := m.store.Stage(int64(len(raw)))
+	if err == nil {
+		_, err = st.Write(raw)
+	}
+	if err != nil {
+		m.w.t.Fatalf("staging: %v", err)
+	}
+	return st
+}
+
+// committed checks what has become durable.
+func (m *machine) committed(ops []store.Op) {
+	for _, op := range ops {
+		switch op := op.(type) {
+		case store.SetCounter:
+			m.counters[op.Name] = op.Value
+		case store.Put:
+			if f := m.w.sent[op.Record.ID]; f != nil && op.Record.Previous.IsNull() {
+				f.accepted = true
+			}
+		case store.Delete:
+			m.w.left(m, op)
+		}
+	}
+}
+
+// left checks that a bundle may leave a store: nobody may be the last to hold it.
+func (w *world) left(m *machine, op store.Delete) {
+	f := w.sent[op.Gone.ID]
+	if f == nil {
+		return
+	}
+	w.note("%s: %s is %s", m.id, f.id, op.Gone.Reason)
+	switch op.Gone.Reason {
+	case store.GoneDelivered:
+		f.delivered++
+		if f.delivered > 1 {
+			w.fail("%s was delivered twice", f.id)
+		}
+	case store.GoneRemoved:
+		f.removed = true
+	case store.GoneExpired:
+		f.expired = true
+		if w.now < f.expiry {
+			w.fail("%s expired at %s before its time", f.id, m.id)
+		}
+	}
+	if f.custody && f.delivered == 0 && !f.removed && w.now < f.expiry && w.custodians(f.id) == 0 {
+		w.fail("%s (%s) left the last node that had it in custody, %s: %s", f.id, op.Gone.ID, m.id, op.Gone.Reason)
+	}
+}
+
+// custodians counts the nodes that have a bundle durably in custody.
+func (w *world) custodians(id bundle.ID) int {
+	n := 0
+	for _, m := range w.nodes {
+		if trace, err := m.store.Find(id); err == nil && trace.Live != nil && trace.Live.Custodial {
+			n++
+		}
+	}
+	return n
+}
+
+// arrive takes bytes that came over a link, and answers when the core does.
+func (m *machine) arrive(link core.LinkID, raw []byte, answer func(error)) {
+	b, payload, err := bundle.Parse(raw, bundle.DefaultLimits())
+	if err != nil {
+		m.w.t.Fatalf("%s: what came over a link is no bundle: %v", m.id, err)
+	}
+	m.token++
+	token := m.token
+	m.staged[token], m.replies[token] = m.stage(raw), answer
+	known, err := m.store.Find(b.ID())
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	a := core.Arrival{
+		Token: token, Link: link, Bundle: &b, Known: known,
+		HeaderLen: int64(len(raw) - len(payload)), Size: int64(len(raw)), Priority: b.Priority(),
+	}
+	if b.Primary.Destination == m.id && b.Primary.Flags&bundle.FlagAdminRecord != 0 {
+		a.Admin = payload
+	}
+	m.step(a)
+}
+
+// send sends a bundle as an application of this node.
+func (m *machine) send(to int, custody bool, size int, opts ...bundletest.Option) *fate {
+	opts = append([]bundletest.Option{
+		bundletest.From(m.id.WithService(1)), bundletest.To(eid(to).WithService(1)),
+		bundletest.Flags(bundle.FlagMustNotFragment), bundletest.At(m.w.now, m.stamp(m.w.now).Sequence),
+		bundletest.Lifetime(dtntime.Day),
+	}, opts...)
+	b := bundletest.New(opts...)
+	raw := bundletest.Encode(b, bundletest.Payload(int64(m.created), size))
+	parsed, payload, err := bundle.Parse(raw, bundle.DefaultLimits())
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	f := &fate{id: parsed.ID(), custody: custody, expiry: parsed.Expiry(m.w.now)}
+	m.w.sent[f.id] = f
+	m.w.order = append(m.w.order, f.id)
+	m.w.note("%s sends %s to %d", m.id, f.id, to)
+	m.token++
+	m.staged[m.token] = m.stage(raw)
+	m.step(core.Arrival{
+		Token: m.token, Bundle: &parsed, HeaderLen: int64(len(raw) - len(payload)), Size: int64(len(raw)),
+		Custody: custody, Priority: parsed.Priority(),
+	})
+	return f
+}
+
+// transmit puts a stored bundle on a session.
+func (m *machine) transmit(e core.Transmit) {
+	m.w.note("%s transmits %s", m.id, e.Record.ID)
+	for _, s := range m.sessions {
+		for i := range s.ends {
+			if s.ends[i] != m || s.links[i] != e.Link {
+				continue
+			}
+			m.checkWindow(s.ends[1-i], e)
+			raw, b, err := m.encode(e)
+			if err != nil {
+				m.w.after(1, func() { m.step(core.Sent{Link: e.Link, Handle: e.Record.Handle, Err: err}) })
+				return
+			}
+			m.w.transfer(s, i, &transfer{handle: e.Record.Handle, bundle: b, admin: e.Record.Flags&bundle.FlagAdminRecord != 0}, raw)
+			return
+		}
+	}
+	m.w.fail("%s transmits over link %d, which has ended", m.id, e.Link)
+}
+
+// checkWindow fails a transmission outside the contacts that the node knows.
+func (m *machine) checkWindow(to *machine, e core.Transmit) {
+	if m.options.always {
+		return
+	}
+	c, open := m.plan.Active(m.id, to.id, m.w.now)
+	switch {
+	case !open:
+		for k := range m.plan.Involving(m.id) {
+			if k.From == to.id || k.To == to.id {
+				m.w.fail("%s transmits to %s outside the contacts", m.id, to.id)
+				return
+			}
+		}
+	case !c.Fits(e.Record.Size, m.w.now):
+		m.w.fail("%s transmits %d bytes to %s, which do not fit into the contact", m.id, e.Record.Size, to.id)
+	}
+}
+
+func (m *machine) encode(e core.Transmit) ([]byte, *bundle.Bundle, error) {
+	content, err := m.store.Open(e.Record.Handle)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer content.Close()
+	raw, err := io.ReadAll(io.NewSectionReader(content, 0, content.Size()))
+	if err != nil {
+		return nil, nil, err
+	}
+	b, payload, err := bundle.Parse(raw, bundle.DefaultLimits())
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := e.Changes.Apply(&b, &e.Record, m.w.now); err != nil {
+		return nil, nil, fmt.Errorf("changing the header: %w", err)
+	}
+	return b.Append(nil, payload), &b, nil
+}
+
+// received is the application: it makes a bundle its own after a while.
+func (m *machine) received(rec store.Record) {
+	if m.deliver != nil {
+		m.deliver(rec)
+		return
+	}
+	epoch := m.epoch
+	again := m.w.rng.Intn(8) == 0
+	m.w.after(dtntime.Duration(m.w.rng.Intn(2000)), func() {
+		if m.epoch != epoch {
+			return
+		}
+		if again {
+			m.step(core.Release{Handle: rec.Handle})
+		} else {
+			m.ack(rec.Handle)
+		}
+		m.listen()
+	})
+}
+
+func (m *machine) ack(h store.Handle) {
+	m.token++
+	m.step(core.Ack{Token: m.token, Handle: h})
+}
+
+// dial tries to make a wanted session, again and again.
+func (m *machine) dial(peer bundle.EID, epoch int) {
+	m.w.after(dtntime.Duration(50+m.w.rng.Intn(500)), func() {
+		if m.epoch != epoch || !slices.Contains(m.wanted, peer) {
+			return
+		}
+		if other := m.w.node(peer); other != nil && m.w.reachable(m, other) {
+			m.w.connect(m, other)
+		}
+		m.dial(peer, epoch)
+	})
+}
+
+func (m *machine) hangup(e core.Hangup) {
+	if e.Link == 0 {
+		m.wanted = slices.DeleteFunc(m.wanted, func(p bundle.EID) bool { return p == e.Peer })
+	}
+	for _, s := range slices.Clone(m.sessions) {
+		for i := range s.ends {
+			if s.ends[i] == m && (s.links[i] == e.Link || e.Link == 0 && s.ends[1-i].id == e.Peer) {
+				m.w.cut(s, [2]dtntime.Duration{20, 20})
+			}
+		}
+	}
+}

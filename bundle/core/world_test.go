@@ -1,0 +1,291 @@
+package core_test
+
+import (
+	"container/heap"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/fnv"
+	"math/rand"
+	"slices"
+	"testing"
+
+	"perigee/bundle"
+	"perigee/bundle/contact"
+	"perigee/bundle/core"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/route"
+	"perigee/bundle/store"
+	"perigee/bundle/store/memstore"
+)
+
+// start is the time at which every world begins.
+const start = dtntime.Time(800_000_000_000)
+
+const second = dtntime.Second
+
+// world is some nodes and the links between them on one goroutine: a heap of
+// things to happen, in order of time and then of entry. Everything random comes
+// from one seeded source, so a world runs the same way each time.
+type world struct {
+	t      testing.TB
+	rng    *rand.Rand
+	now    dtntime.Time
+	queue  happenings
+	seq    uint64
+	nodes  []*machine
+	truth  *contact.Plan // what is physically possible
+	faults faults
+	trace  hash.Hash64
+	log    func(string)
+
+	sessions []*session
+	sent     map[bundle.ID]*fate
+	order    []bundle.ID // of sent
+	copies   [][]byte    // of bundles that crossed a link, for strays
+}
+
+// faults are what may go wrong, as likelihoods for each occasion.
+type faults struct {
+	lose   float64                // a transfer vanishes behind its acknowledgement
+	full   float64                // the store refuses a bundle
+	strays float64                // a copy of a bundle is kept and comes again
+	drop   func(t *transfer) bool // picks transfers that vanish
+}
+
+// fate is what became of a bundle that an application sent.
+type fate struct {
+	id        bundle.ID
+	custody   bool
+	expiry    dtntime.Time
+	accepted  bool
+	delivered int
+	expired   bool // some node deleted it because of its age
+	removed   bool
+}
+
+type happening struct {
+	at   dtntime.Time
+	seq  uint64
+	then func()
+}
+
+type happenings []happening
+
+func (h happenings) Len() int { return len(h) }
+func (h happenings) Less(i, j int) bool {
+	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].seq < h[j].seq
+}
+func (h happenings) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *happenings) Push(x any)   { *h = append(*h, x.(happening)) }
+func (h *happenings) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return last
+}
+
+func newWorld(t testing.TB, seed int64, truth *contact.Plan) *world {
+	return &world{
+		t: t, rng: rand.New(rand.NewSource(seed)), now: start, truth: truth,
+		trace: fnv.New64a(), sent: make(map[bundle.ID]*fate),
+	}
+}
+
+func (w *world) at(t dtntime.Time, then func()) {
+	w.seq++
+	heap.Push(&w.queue, happening{max(t, w.now), w.seq, then})
+}
+
+func (w *world) after(d dtntime.Duration, then func()) { w.at(w.now.Add(d), then) }
+
+// run lets things happen until t, or until done returns true.
+func (w *world) run(t dtntime.Time, done func() bool) {
+	for len(w.queue) > 0 && w.queue[0].at <= t && !w.t.Failed() {
+		next := heap.Pop(&w.queue).(happening)
+		w.now = next.at
+		next.then()
+		if done != nil && done() {
+			return
+		}
+	}
+	w.now = max(w.now, t)
+}
+
+// pass lets time pass.
+func (w *world) pass(d dtntime.Duration) { w.run(w.now.Add(d), nil) }
+
+// note writes a line of the trace.
+func (w *world) note(format string, args ...any) {
+	line := fmt.Sprintf("%9d ", w.now-start) + fmt.Sprintf(format, args...)
+	w.trace.Write([]byte(line))
+	if w.log != nil {
+		w.log(line)
+	}
+}
+
+func (w *world) fail(format string, args ...any) {
+	w.t.Helper()
+	w.t.Errorf("at %d ms: %s", w.now-start, fmt.Sprintf(format, args...))
+}
+
+func eid(node int) bundle.EID { return bundle.IPN(uint64(node), 0) }
+
+// options are what makes one node differ from another.
+type options struct {
+	unaware bool // takes no custody
+	always  bool // links stand at all times
+	routes  []route.Route
+	peers   []int // nil: every node of the plan it has contacts with
+}
+
+// add makes node number len(nodes)+1 and starts it.
+func (w *world) add(o options) *machine {
+	m := &machine{
+		w: w, number: len(w.nodes) + 1, store: memstore.New(memstore.Options{}), options: o,
+		plan: w.truth, counters: make(map[string]uint64),
+	}
+	m.id = eid(m.number)
+	w.nodes = append(w.nodes, m)
+	return m
+}
+
+// node returns the node of an ID.
+func (w *world) node(id bundle.EID) *machine {
+	for _, m := range w.nodes {
+		if m.id == id.Node() {
+			return m
+		}
+	}
+	return nil
+}
+
+// reachable tells whether a link between two nodes can exist now.
+func (w *world) reachable(a, b *machine) bool {
+	if !a.up || !b.up {
+		return false
+	}
+	if a.options.always && b.options.always {
+		return true
+	}
+	_, out := w.truth.Active(a.id, b.id, w.now)
+	_, in := w.truth.Active(b.id, a.id, w.now)
+	return out || in
+}
+
+// session is a session between two nodes. Each end sees it under a link of its
+// own and learns of its end in its own time.
+type session struct {
+	ends   [2]*machine
+	epochs [2]int // of the nodes
+	links  [2]core.LinkID
+	closed [2]bool // seen by that end
+	broken bool
+	free   [2]dtntime.Time // when the line from that end is free again
+	flying [2][]*transfer
+}
+
+type transfer struct {
+	from, to *machine
+	handle   store.Handle
+	bundle   *bundle.Bundle
+	admin    bool
+	done     bool
+}
+
+var errCut = errors.New("session was cut")
+
+// connect makes a session of two nodes unless there is one.
+func (w *world) connect(a, b *machine) {
+	for _, s := range w.sessions {
+		if !s.broken && (s.ends[0] == a && s.ends[1] == b || s.ends[0] == b && s.ends[1] == a) {
+			return
+		}
+	}
+	s := &session{ends: [2]*machine{a, b}, epochs: [2]int{a.epoch, b.epoch}}
+	for i, m := range s.ends {
+		m.lastLink++
+		s.links[i] = m.lastLink
+		m.sessions = append(m.sessions, s)
+	}
+	w.sessions = append(w.sessions, s)
+	for i, m := range s.ends {
+		m.step(core.LinkUp{Link: s.links[i], Peer: s.ends[1-i].id, Dialed: i == 0})
+	}
+}
+
+// cut ends a session. Each end learns of it after a while.
+func (w *world) cut(s *session, detect [2]dtntime.Duration) {
+	if s.broken {
+		return
+	}
+	s.broken = true
+	w.sessions = slices.DeleteFunc(w.sessions, func(x *session) bool { return x == s })
+	for i := range s.ends {
+		w.after(detect[i], func() { w.end(s, i) })
+	}
+}
+
+// end tells one end of a session that it is over.
+func (w *world) end(s *session, i int) {
+	m := s.ends[i]
+	if s.closed[i] || m.epoch != s.epochs[i] || !m.up {
+		return
+	}
+	s.closed[i] = true
+	m.sessions = slices.DeleteFunc(m.sessions, func(x *session) bool { return x == s })
+	for _, t := range s.flying[i] {
+		if !t.done {
+			t.done = true
+			m.step(core.Sent{Link: s.links[i], Handle: t.handle, Err: errCut})
+		}
+	}
+	m.step(core.LinkDown{Link: s.links[i]})
+}
+
+// rateOf is the rate at which a node sends to another, physically.
+func (w *world) rateOf(from, to *machine) contact.BitRate {
+	if c, ok := w.truth.Active(from.id, to.id, w.now); ok {
+		return c.Rate
+	}
+	return 10 * contact.MegabitPerSecond
+}
+
+// transfer sends bytes from one end of a session to the other.
+func (w *world) transfer(s *session, i int, t *transfer, raw []byte) {
+	t.from, t.to = s.ends[i], s.ends[1-i]
+	s.flying[i] = append(s.flying[i], t)
+	s.free[i] = max(s.free[i], w.now).Add(w.rateOf(t.from, t.to).Duration(int64(len(raw))))
+	lost := w.faults.drop != nil && w.faults.drop(t) || w.faults.lose > 0 && w.rng.Float64() < w.faults.lose
+	if w.faults.strays > 0 && w.rng.Float64() < w.faults.strays {
+		w.copies = append(w.copies, slices.Clone(raw))
+	}
+	w.at(s.free[i].Add(10), func() {
+		switch {
+		case s.broken || s.closed[1-i]:
+			return // the sender learns of it when it learns of the cut
+		case lost:
+			w.note("%s lost on the way to %s", t.bundle.ID(), t.to.id)
+			w.acknowledge(s, i, t, nil)
+		default:
+			t.to.arrive(s.links[1-i], raw, func(err error) { w.acknowledge(s, i, t, err) })
+		}
+	})
+}
+
+// acknowledge brings the answer to a transfer back to its sender.
+func (w *world) acknowledge(s *session, i int, t *transfer, err error) {
+	var refused *core.RefusedError
+	if errors.As(err, &refused) {
+		err = refusal(refused)
+	}
+	w.after(10, func() {
+		m := s.ends[i]
+		if s.broken || s.closed[i] || t.done || m.epoch != s.epochs[i] {
+			return
+		}
+		t.done = true
+		s.flying[i] = slices.DeleteFunc(s.flying[i], func(x *transfer) bool { return x == t })
+		m.step(core.Sent{Link: s.links[i], Handle: t.handle, Err: err})
+	})
+}
