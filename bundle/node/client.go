@@ -1,0 +1,269 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"perigee/bundle"
+	"perigee/bundle/app"
+	"perigee/bundle/core"
+	"perigee/bundle/store"
+)
+
+// statusLimit bounds the contacts and custodies that a status lists.
+const statusLimit = 1000
+
+// Client returns a new client of the node, in the same process.
+func (n *Node) Client() app.Client {
+	return &client{node: n, leases: make(map[store.Handle]bool), closed: make(chan struct{})}
+}
+
+// client implements app.Client.
+type client struct {
+	node   *Node
+	once   sync.Once
+	closed chan struct{}
+
+	mu     sync.Mutex // guards leases
+	leases map[store.Handle]bool
+}
+
+// ask gives an event to the core and waits for the answer.
+func (c *client) ask(ctx context.Context, e core.Event, staged store.Staged) error {
+	r := &request{reply: make(chan error, 1), staged: staged}
+	c.node.post(input{event: e, request: r})
+	select {
+	case err := <-r.reply:
+		return translate(err)
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.closed:
+		return app.ErrClosed
+	}
+}
+
+// translate puts the node's errors into the words of the application interface.
+func translate(err error) error {
+	var refused *core.RefusedError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, core.ErrNoSpace), errors.Is(err, core.ErrBusy),
+		errors.Is(err, store.ErrQuota), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrFailed):
+		return fmt.Errorf("%w: %w", app.ErrTryAgain, err)
+	case errors.Is(err, store.ErrNotFound):
+		return fmt.Errorf("%w: %w", app.ErrNotFound, err)
+	case errors.Is(err, core.ErrStopped):
+		return fmt.Errorf("%w: %w", app.ErrClosed, err)
+	case errors.As(err, &refused):
+		return fmt.Errorf("%w: %w", app.ErrRejected, err)
+	}
+	return err
+}
+
+// Receive implements app.Client.
+func (c *client) Receive(ctx context.Context, endpoint bundle.EID) (*app.Delivery, error) {
+	if endpoint.Node() != c.node.cfg.Node || !endpoint.IsSingleton() {
+		return nil, fmt.Errorf("%w: %s is not an endpoint of this node, which is %s", app.ErrRejected, endpoint, c.node.cfg.Node)
+	}
+	r := &request{deliver: make(chan store.Record, 1), reply: make(chan error, 1)}
+	c.node.post(input{event: core.Receive{Endpoint: endpoint}, request: r})
+	var why error
+	select {
+	case rec := <-r.deliver:
+		return c.delivery(rec)
+	case err := <-r.reply:
+		return nil, translate(err)
+	case <-ctx.Done():
+		why = ctx.Err()
+	case <-c.closed:
+		why = app.ErrClosed
+	}
+	c.node.post(input{request: &request{cancel: true, of: r}})
+	return nil, why
+}
+
+// delivery opens a bundle that was handed over.
+func (c *client) delivery(rec store.Record) (*app.Delivery, error) {
+	h := rec.Handle
+	content, err := c.node.cfg.Store.Open(h)
+	if err != nil {
+		c.node.post(input{event: core.Release{Handle: h}})
+		return nil, fmt.Errorf("opening %s to deliver it: %w", rec.ID, err)
+	}
+	c.mu.Lock()
+	c.leases[h] = true
+	c.mu.Unlock()
+	return &app.Delivery{
+		ID: rec.ID, Source: rec.ID.Source, Destination: rec.Destination, Received: rec.Received, Size: rec.PayloadLen,
+		Payload: &section{io.NewSectionReader(content, rec.HeaderLen, rec.PayloadLen), content},
+		Ack: func(ctx context.Context) error {
+			if !c.unlease(h) {
+				return fmt.Errorf("acknowledging %s: it was acknowledged or released before: %w", rec.ID, app.ErrNotFound)
+			}
+			if err := c.ask(ctx, core.Ack{Handle: h}, nil); err != nil {
+				return fmt.Errorf("acknowledging %s: %w", rec.ID, err)
+			}
+			return nil
+		},
+		Release: func(context.Context) error {
+			if c.unlease(h) {
+				c.node.post(input{event: core.Release{Handle: h}})
+			}
+			return nil
+		},
+	}, nil
+}
+
+// unlease ends a lease and tells whether there was one.
+func (c *client) unlease(h store.Handle) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	had := c.leases[h]
+	delete(c.leases, h)
+	return had
+}
+
+// section is a part of a stored bundle.
+type section struct {
+	*io.SectionReader
+	content store.Content
+}
+
+func (s *section) Close() error { return s.content.Close() }
+
+// Watch implements app.Client.
+func (c *client) Watch(ctx context.Context, see func(app.Event) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var follow sync.WaitGroup
+	follow.Go(func() {
+		select {
+		case <-c.closed:
+			cancel(app.ErrClosed)
+		case <-ctx.Done():
+		}
+	})
+	defer follow.Wait()
+	defer cancel(nil)
+	err := c.node.hub.watch(ctx, see)
+	if cause := context.Cause(ctx); errors.Is(cause, app.ErrClosed) {
+		return app.ErrClosed
+	}
+	return err
+}
+
+// Status implements app.Client.
+func (c *client) Status(ctx context.Context) (app.Status, error) {
+	n := c.node
+	answer := make(chan app.Status, 1)
+	n.post(input{call: func(c *core.Core) { answer <- c.Status(statusLimit) }})
+	select {
+	case s := <-answer:
+		s.Now, s.Started, s.Version, s.Store = n.now(), n.started, n.cfg.Version, n.cfg.Store.Stats()
+		n.describeLinks(s.Links)
+		return s, nil
+	case <-ctx.Done():
+		return app.Status{}, ctx.Err()
+	case <-n.stopped:
+		return app.Status{}, fmt.Errorf("asking for status: %w", app.ErrClosed)
+	}
+}
+
+// describeLinks adds what the sessions know.
+func (n *Node) describeLinks(links []app.Link) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range links {
+		state := n.links[links[i].Peer]
+		if state == nil {
+			continue
+		}
+		sum := state.past
+		if state.current != nil {
+			sum = add(sum, state.current.Counters())
+		}
+		l := &links[i]
+		l.Layer, l.Address, l.LastError = state.layer, state.address, state.lastError
+		l.BundlesSent, l.BundlesReceived = sum.BundlesSent, sum.BundlesReceived
+		l.BytesSent, l.BytesReceived = sum.BytesSent, sum.BytesReceived
+	}
+}
+
+// Bundles implements app.Client.
+func (c *client) Bundles(_ context.Context, after store.Handle, limit int) ([]store.Record, error) {
+	return c.node.cfg.Store.Scan(after, limit)
+}
+
+// Bundle implements app.Client.
+func (c *client) Bundle(_ context.Context, id bundle.ID) (app.Trace, error) {
+	known, err := c.node.cfg.Store.Find(id)
+	if err != nil {
+		return app.Trace{}, fmt.Errorf("looking up %s: %w", id, err)
+	}
+	t := app.Trace{Record: known.Live, Gone: known.Gone, Events: c.node.hub.about(id)}
+	if t.Record == nil && t.Gone == nil && len(t.Events) == 0 {
+		return app.Trace{}, fmt.Errorf("bundle %s: %w", id, app.ErrNotFound)
+	}
+	return t, nil
+}
+
+// live returns the record of a bundle that the store holds.
+func (c *client) live(id bundle.ID) (*store.Record, error) {
+	known, err := c.node.cfg.Store.Find(id)
+	if err != nil {
+		return nil, fmt.Errorf("looking up %s: %w", id, err)
+	}
+	if known.Live == nil {
+		return nil, fmt.Errorf("bundle %s: %w", id, app.ErrNotFound)
+	}
+	return known.Live, nil
+}
+
+// Export implements app.Client.
+func (c *client) Export(_ context.Context, id bundle.ID) (io.ReadCloser, error) {
+	rec, err := c.live(id)
+	if err != nil {
+		return nil, err
+	}
+	content, err := c.node.cfg.Store.Open(rec.Handle)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", id, err)
+	}
+	return &section{io.NewSectionReader(content, 0, rec.Size), content}, nil
+}
+
+// Remove implements app.Client.
+func (c *client) Remove(ctx context.Context, id bundle.ID) error {
+	rec, err := c.live(id)
+	if err != nil {
+		return err
+	}
+	if err := c.ask(ctx, core.Remove{Handle: rec.Handle}, nil); err != nil {
+		return fmt.Errorf("removing %s: %w", id, err)
+	}
+	return nil
+}
+
+// Verify implements app.Client.
+func (c *client) Verify(ctx context.Context) (store.Report, error) {
+	return c.node.cfg.Store.Verify(ctx, nil)
+}
+
+// Close implements app.Client. What was delivered and not acknowledged is
+// delivered again.
+func (c *client) Close() error {
+	c.once.Do(func() {
+		close(c.closed)
+		c.mu.Lock()
+		handles := c.leases
+		c.leases = make(map[store.Handle]bool)
+		c.mu.Unlock()
+		for h := range handles {
+			c.node.post(input{event: core.Release{Handle: h}})
+		}
+	})
+	return nil
+}

@@ -1,0 +1,273 @@
+// Package node runs a node: it gives the core its events and carries out its
+// effects. It owns what the core refuses to know, namely goroutines, links, the
+// store and the clock, and decides nothing itself.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"perigee/bundle"
+	"perigee/bundle/app"
+	"perigee/bundle/contact"
+	"perigee/bundle/core"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/route"
+	"perigee/bundle/store"
+	"perigee/convergence"
+)
+
+// Limits of a node.
+const (
+	// EchoService is the service number of the echo service, which sends
+	// payloads back to their source.
+	EchoService = 7
+
+	inputBacklog = 1024
+	restoreBatch = 4096
+	// closeGrace is how long running transfers may take to finish when a session
+	// or the node ends.
+	closeGrace = 2 * time.Second
+)
+
+// Config is what a node is made of. Node, Store and Clock are required.
+type Config struct {
+	Node    bundle.EID // node ID, an administrative endpoint
+	Version string     // of the program, for people
+	Store   store.Store
+	Clock   dtntime.Clock
+	Log     *slog.Logger // default: nothing is logged
+
+	Links     []Link
+	Listeners []Listener // the node closes them when it ends
+	Routes    *route.Table
+	Plan      *contact.Plan
+
+	AcceptCustody bool
+	Aggregate     dtntime.Duration // how long custody signals are gathered
+	StatusReports bool             // send the reports that bundles ask for
+	MaxBundle     int64            // bytes; 0 for no limit
+
+	// SpoolDir holds payloads of unknown length while they are read. Default:
+	// the system's folder for temporary files.
+	SpoolDir string
+}
+
+// Link is a neighbour and the way to it.
+type Link struct {
+	Peer    bundle.EID
+	Layer   string // of the convergence layer, for people
+	Address string // empty when the neighbour opens the session
+	Dialer  convergence.Dialer
+	Always  bool // up at all times, not only in contacts
+}
+
+// Listener is where neighbours open sessions.
+type Listener struct {
+	Layer string
+	convergence.Listener
+}
+
+// Node is a running node.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	core    *core.Core // owned by loop
+	inputs  chan input
+	stamps  stamper
+	hub     *hub
+	started dtntime.Time
+
+	committer *committer
+	dialers   map[bundle.EID]*dialer
+	sessions  sync.WaitGroup
+	lastLink  atomic.Uint64
+	stopped   chan struct{} // closed when the loop has ended
+
+	// Owned by loop.
+	pending   map[core.Token]*request
+	lastToken core.Token
+	live      map[core.LinkID]*session
+
+	mu    sync.Mutex // guards links
+	links map[bundle.EID]*linkState
+}
+
+// input is an event for the core. Events that are answered come with a request.
+type input struct {
+	event   core.Event
+	request *request
+	call    func(*core.Core) // run between events instead of an event
+}
+
+// request is something that waits for the core's answer.
+type request struct {
+	token    core.Token
+	staged   store.Staged
+	incoming convergence.Incoming
+	reply    chan error        // of capacity 1
+	deliver  chan store.Record // of capacity 1
+	cancel   bool              // the input withdraws the request of
+	of       *request
+}
+
+// New makes a node and takes up the bundles that its store holds. It holds the
+// listeners of cfg from then on; Run must be called.
+func New(cfg Config) (*Node, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.SpoolDir == "" {
+		cfg.SpoolDir = os.TempDir()
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Log, inputs: make(chan input, inputBacklog), hub: newHub(),
+		dialers: make(map[bundle.EID]*dialer), stopped: make(chan struct{}),
+		pending: make(map[core.Token]*request), live: make(map[core.LinkID]*session),
+		links: make(map[bundle.EID]*linkState), started: cfg.Clock.Now(),
+	}
+	n.committer = newCommitter(cfg.Store, n.post)
+	var neighbours []core.Neighbour
+	for _, l := range cfg.Links {
+		dials := l.Address != "" && l.Dialer != nil
+		neighbours = append(neighbours, core.Neighbour{Peer: l.Peer, Always: l.Always, Dial: dials})
+		n.links[l.Peer] = &linkState{layer: l.Layer, address: l.Address}
+		if dials {
+			n.dialers[l.Peer] = newDialer(n, l)
+		}
+	}
+	c, err := core.New(core.Config{
+		Node: cfg.Node, Neighbours: neighbours, Routes: cfg.Routes, Plan: cfg.Plan,
+		AcceptCustody: cfg.AcceptCustody, Aggregate: cfg.Aggregate, StatusReports: cfg.StatusReports, MaxBundle: cfg.MaxBundle,
+		NextHandle: cfg.Store.NextHandle, Counter: cfg.Store.Counter, Stamp: n.stamps.next,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the node: %w", err)
+	}
+	n.core = c
+	return n, n.restore()
+}
+
+// restore takes up what the store holds.
+func (n *Node) restore() error {
+	var after store.Handle
+	for {
+		records, err := n.cfg.Store.Scan(after, restoreBatch)
+		if err != nil {
+			return fmt.Errorf("reading the bundles in the store: %w", err)
+		}
+		if len(records) == 0 {
+			return nil
+		}
+		n.core.Restore(n.cfg.Clock.Now(), records)
+		after = records[len(records)-1].Handle
+	}
+}
+
+// Run runs the node until ctx ends, and returns when everything that it started
+// has ended. What was accepted by then is durable.
+func (n *Node) Run(ctx context.Context) error {
+	// The parts outlast ctx: they end one after the other, below.
+	inner := context.WithoutCancel(ctx)
+	committing, stopCommitting := context.WithCancel(inner)
+	looping, stopLooping := context.WithCancel(inner)
+	linking, stopLinking := context.WithCancel(inner)
+	defer stopLinking()
+
+	var commits, loop, outer sync.WaitGroup
+	commits.Go(func() { n.committer.run(committing) })
+	loop.Go(func() { n.loop(looping) })
+	for _, l := range n.cfg.Listeners {
+		outer.Go(func() { n.listen(linking, l) })
+	}
+	for _, d := range n.dialers {
+		outer.Go(func() { d.run(linking) })
+	}
+	outer.Go(func() { n.echo(linking) })
+
+	<-ctx.Done()
+	n.settle(inner)
+	stopLinking()
+	outer.Wait()
+	n.sessions.Wait()
+	n.committer.drain()
+	stopLooping()
+	loop.Wait()
+	stopCommitting()
+	commits.Wait()
+	n.hub.close()
+	var errs []error
+	for _, l := range n.cfg.Listeners {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// settle lets the core send what it owes and waits a little for it to leave.
+func (n *Node) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, closeGrace)
+	defer cancel()
+	n.post(input{event: core.Shutdown{}})
+	pause := time.NewTicker(10 * time.Millisecond)
+	defer pause.Stop()
+	for {
+		idle := make(chan bool, 1)
+		n.post(input{call: func(c *core.Core) { idle <- c.Idle() }})
+		select {
+		case done := <-idle:
+			if done && n.committer.idle() {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// SetPlan replaces the contact plan.
+func (n *Node) SetPlan(ctx context.Context, plan *contact.Plan) error {
+	done := make(chan struct{})
+	n.post(input{event: core.PlanChanged{Plan: plan}})
+	n.post(input{call: func(*core.Core) { close(done) }})
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.stopped:
+		return fmt.Errorf("replacing the contact plan: %w", app.ErrClosed)
+	}
+}
+
+// post gives an input to the loop. After the loop has ended it does nothing.
+func (n *Node) post(in input) {
+	select {
+	case n.inputs <- in:
+	case <-n.stopped:
+		in.request.fail(app.ErrClosed)
+	}
+}
+
+// fail answers a request that the loop will not see.
+func (r *request) fail(err error) {
+	if r == nil {
+		return
+	}
+	if r.staged != nil {
+		r.staged.Discard()
+	}
+	if r.reply != nil {
+		r.reply <- err
+	}
+}

@@ -1,0 +1,131 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"perigee/bundle"
+	"perigee/bundle/core"
+	"perigee/bundle/store"
+	"perigee/convergence"
+)
+
+const (
+	copyBuffer = 64 << 10
+	// maxAdminRecord is the largest administrative record that is read.
+	maxAdminRecord = 64 << 10
+)
+
+// receive stages a bundle that a neighbour sends, checks that it is well-formed,
+// and gives it to the core, which answers the neighbour.
+func (n *Node) receive(s *session, in convergence.Incoming, buf []byte) error {
+	staged, err := n.cfg.Store.Stage(in.Length())
+	if err != nil {
+		return errors.Join(fmt.Errorf("making room for a bundle: %w", err), in.Refuse(convergence.RefuseNoResources))
+	}
+	arrival, err := n.stage(in, staged, buf)
+	if err != nil {
+		staged.Discard()
+		return errors.Join(err, in.Refuse(refusal(err)))
+	}
+	arrival.Link = s.id
+	n.post(input{event: arrival, request: &request{staged: staged, incoming: in}})
+	return nil
+}
+
+// stage copies a bundle into the store while parsing it.
+func (n *Node) stage(in io.Reader, staged store.Staged, buf []byte) (core.Arrival, error) {
+	r := bundle.NewReader(io.TeeReader(in, staged), n.limits())
+	b, err := r.Header()
+	if err != nil {
+		return core.Arrival{}, fmt.Errorf("reading the header of a bundle: %w", err)
+	}
+	a := core.Arrival{Bundle: b, HeaderLen: r.HeaderLen()}
+	if b.Primary.Flags&bundle.FlagAdminRecord != 0 && b.Primary.Destination == n.cfg.Node {
+		if b.Payload.Length > maxAdminRecord {
+			return a, &bundle.ParseError{Section: "RFC 9171 section 6.1", Reason: fmt.Sprintf("administrative record of %d bytes", b.Payload.Length), Err: bundle.ErrLimit}
+		}
+		var record bytes.Buffer
+		if _, err := io.CopyBuffer(&record, r, buf); err != nil {
+			return a, fmt.Errorf("reading %s: %w", b.ID(), err)
+		}
+		a.Admin = record.Bytes()
+	} else if err := readAll(r, buf); err != nil {
+		return a, fmt.Errorf("reading %s: %w", b.ID(), err)
+	}
+	a.Size = staged.Size()
+	return a, nil
+}
+
+func (n *Node) limits() bundle.Limits {
+	lim := bundle.DefaultLimits()
+	if n.cfg.MaxBundle > 0 {
+		lim.Payload = min(lim.Payload, uint64(n.cfg.MaxBundle))
+	}
+	return lim
+}
+
+// readAll reads r to its end.
+func readAll(r io.Reader, buf []byte) error {
+	for {
+		_, err := r.Read(buf)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// refusal says what a neighbour is told about a bundle that could not be staged.
+func refusal(err error) convergence.RefuseReason {
+	var syntax *bundle.ParseError
+	switch {
+	case errors.Is(err, store.ErrQuota), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrFailed):
+		return convergence.RefuseNoResources
+	case errors.As(err, &syntax):
+		return convergence.RefuseNotAcceptable
+	}
+	return convergence.RefuseUnknown
+}
+
+// send sends a stored bundle with its header brought up to date.
+func (n *Node) send(ctx context.Context, s *session, x core.Transmit) (convergence.Transfer, error) {
+	content, err := n.cfg.Store.Open(x.Record.Handle)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s to send it: %w", x.Record.ID, err)
+	}
+	defer content.Close() // read to its end, or given up, when Send returns
+	header, err := n.header(content, x)
+	if err != nil {
+		return nil, err
+	}
+	rest := io.NewSectionReader(content, x.Record.HeaderLen, x.Record.Size-x.Record.HeaderLen)
+	length := int64(len(header)) + rest.Size()
+	transfer, err := s.Send(ctx, length, io.MultiReader(bytes.NewReader(header), rest))
+	if err != nil {
+		return nil, fmt.Errorf("sending %s: %w", x.Record.ID, err)
+	}
+	return transfer, nil
+}
+
+// header returns the header of a stored bundle as it is to be sent now.
+func (n *Node) header(content io.ReaderAt, x core.Transmit) ([]byte, error) {
+	raw := make([]byte, x.Record.HeaderLen)
+	if _, err := content.ReadAt(raw, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("reading the header of %s: %w", x.Record.ID, err)
+	}
+	parsed, err := bundle.NewReader(bytes.NewReader(raw), bundle.DefaultLimits()).Header()
+	if err != nil {
+		return nil, fmt.Errorf("reading the stored header of %s: %w", x.Record.ID, err)
+	}
+	b := parsed.Clone()
+	if err := x.Changes.Apply(&b, &x.Record, n.now()); err != nil {
+		return nil, err
+	}
+	return b.AppendHeader(nil), nil
+}
