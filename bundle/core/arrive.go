@@ -218,10 +218,11 @@ func (c *Core) fits(rec *store.Record) error {
 }
 
 // asked returns the episode under which a bundle asks for custody, if it does so
-// in a way that can be answered.
+// in a way that can be answered. As its destination this node always answers, since
+// its custodian would send it until it expires.
 func (c *Core) asked(b *bundle.Bundle) (store.Episode, bool) {
 	blk, ok := b.Custody()
-	if !ok || !c.cfg.AcceptCustody || blk.Custodian.IsNull() || !blk.Custodian.IsSingleton() {
+	if !ok || !c.cfg.AcceptCustody && !c.isLocal(b.Primary.Destination) || blk.Custodian.IsNull() || !blk.Custodian.IsSingleton() {
 		return store.Episode{}, false
 	}
 	if b.Primary.Flags&bundle.FlagAdminRecord != 0 {

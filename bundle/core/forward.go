@@ -28,9 +28,15 @@ func (c *Core) query(rec *store.Record, excluded []bundle.EID) route.Query {
 	return route.Query{Dest: rec.Destination, Size: rec.Size, Expiry: rec.Expiry, Previous: rec.Previous, Exclude: excluded}
 }
 
-// next returns the next hop of a bundle.
+// next returns the next hop of a bundle. A bundle in custody that has come to a
+// dead end, because a plan was wrong or has changed, goes back where it came from.
 func (c *Core) next(e *entry) (bundle.EID, error) {
-	d, err := c.router.Next(c.query(&e.rec, e.excluded), c.now)
+	q := c.query(&e.rec, e.excluded)
+	d, err := c.router.Next(q, c.now)
+	if err != nil && e.rec.Custodial && !q.Previous.IsNull() {
+		q.Previous = bundle.EID{}
+		d, err = c.router.Next(q, c.now)
+	}
 	return d.Next, err
 }
 

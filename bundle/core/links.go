@@ -63,9 +63,7 @@ func (c *Core) neighbour(peer bundle.EID) *neighbour {
 	if n := c.neighbours[peer]; n != nil {
 		return n
 	}
-	n := c.addNeighbour(Neighbour{Peer: peer})
-	n.stranger = true
-	return n
+	return c.addNeighbour(Neighbour{Peer: peer})
 }
 
 func (c *Core) makeRouter() {
@@ -98,7 +96,7 @@ func (c *Core) isUnplanned(peer bundle.EID) bool {
 
 // standing tells whether the link with n needs no contact.
 func (c *Core) standing(n *neighbour) bool {
-	return n.Always || n.stranger && n.link != 0 && c.isUnplanned(n.Peer)
+	return n.Always || !n.configured && n.link != 0 && c.isUnplanned(n.Peer)
 }
 
 func (c *Core) linkUp(e LinkUp) {

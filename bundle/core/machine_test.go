@@ -39,6 +39,7 @@ type machine struct {
 	staged   map[core.Token]store.Staged
 	replies  map[core.Token]func(error)
 	sessions []*session
+	ending   map[core.LinkID]bool // of which the core does not know yet
 	wanted   []bundle.EID
 	diskFree dtntime.Time
 	wake     uint64
@@ -54,6 +55,7 @@ func (m *machine) boot() *machine {
 	m.epoch++
 	m.staged, m.replies = make(map[core.Token]store.Staged), make(map[core.Token]func(error))
 	m.sessions, m.wanted, m.token, m.diskFree = nil, nil, 0, 0
+	m.ending = make(map[core.LinkID]bool)
 	routes, err := route.NewTable(m.options.routes)
 	if err != nil {
 		m.w.t.Fatal(err)
@@ -335,6 +337,10 @@ func (m *machine) transmit(e core.Transmit) {
 			return
 		}
 	}
+	if m.ending[e.Link] {
+		m.step(core.Sent{Link: e.Link, Handle: e.Record.Handle, Err: errCut})
+		return
+	}
 	m.w.fail("%s transmits over link %d, which has ended", m.id, e.Link)
 }
 
@@ -405,7 +411,7 @@ func (m *machine) ack(h store.Handle) {
 
 // dial tries to make a wanted session, again and again.
 func (m *machine) dial(peer bundle.EID, epoch int) {
-	m.w.after(dtntime.Duration(50+m.w.rng.Intn(500)), func() {
+	m.w.after(dtntime.Duration(500+m.w.rng.Intn(2500)), func() {
 		if m.epoch != epoch || !slices.Contains(m.wanted, peer) {
 			return
 		}

@@ -234,13 +234,20 @@ func (w *world) end(s *session, i int) {
 	}
 	s.closed[i] = true
 	m.sessions = slices.DeleteFunc(m.sessions, func(x *session) bool { return x == s })
+	m.ending[s.links[i]] = true
 	for _, t := range s.flying[i] {
 		if !t.done {
 			t.done = true
 			m.step(core.Sent{Link: s.links[i], Handle: t.handle, Err: errCut})
 		}
 	}
-	m.step(core.LinkDown{Link: s.links[i]})
+	epoch := m.epoch
+	w.after(0, func() {
+		if m.epoch == epoch {
+			delete(m.ending, s.links[i])
+			m.step(core.LinkDown{Link: s.links[i]})
+		}
+	})
 }
 
 // rateOf is the rate at which a node sends to another, physically.
