@@ -262,9 +262,9 @@ func (c *Core) number(rec *store.Record) ([]store.Op, []custody.Reservation, err
 // isOver tells whether this node is done with a bundle that it no longer holds.
 //
 // A bundle that comes under another custody episode may be its last copy and is
-// taken anew, unless it was delivered here. So is one that was sent on without
-// custody and comes again from a custodian: the copy may have been lost behind
-// this node.
+// taken anew, unless it was delivered here. A node that takes no custody passes on
+// whatever a custodian sends, however often: the copy before may have been lost
+// behind it.
 func (c *Core) isOver(a *Arrival) bool {
 	gone := a.Known.Gone
 	if gone.Reason == store.GoneDelivered || gone.Reason == store.GoneRemoved {
@@ -274,10 +274,8 @@ func (c *Core) isOver(a *Arrival) bool {
 	if !custodial || blk.Custodian.Node() == c.cfg.Node {
 		return true
 	}
-	if asked, ok := c.asked(a.Bundle); ok {
-		return asked == gone.From
-	}
-	return gone.Reason != store.GoneForwarded
+	asked, ok := c.asked(a.Bundle)
+	return ok && asked == gone.From
 }
 
 // discard drops a copy of a bundle that this node is done with, and tells its
