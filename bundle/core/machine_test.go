@@ -45,6 +45,9 @@ type machine struct {
 	wake     uint64
 	deliver  func(rec store.Record) // nil: acknowledged at once
 	news     []app.Event
+	full     bool // the store has no room
+	// power tells whether it fails just before or just after a commit.
+	power func(ops []store.Op, after bool) bool
 }
 
 func refusal(r *core.RefusedError) error { return &convergence.RefusedError{Reason: r.Reason} }
@@ -187,8 +190,12 @@ func (m *machine) persist(e core.Persist) {
 		if m.epoch != epoch {
 			return
 		}
+		if m.power != nil && m.power(ops, false) {
+			m.crash()
+			return
+		}
 		var err error
-		if put != nil && m.w.faults.full > 0 && m.w.rng.Float64() < m.w.faults.full {
+		if put != nil && (m.full || m.w.faults.full > 0 && m.w.rng.Float64() < m.w.faults.full) {
 			put.Discard()
 			err = store.ErrQuota
 		} else {
@@ -197,6 +204,10 @@ func (m *machine) persist(e core.Persist) {
 		m.w.note("%s commits %d: %v", m.id, len(ops), err)
 		if err == nil {
 			m.committed(ops)
+		}
+		if m.power != nil && m.power(ops, true) {
+			m.crash()
+			return
 		}
 		m.w.after(dtntime.Duration(m.w.rng.Intn(3)), func() {
 			if m.epoch == epoch {
@@ -312,6 +323,7 @@ func (m *machine) send(to int, custody bool, size int, opts ...bundletest.Option
 	m.w.note("%s sends %s to %d", m.id, f.id, to)
 	m.token++
 	m.staged[m.token] = m.stage(raw)
+	m.replies[m.token] = func(err error) { f.refused = err }
 	m.step(core.Arrival{
 		Token: m.token, Bundle: &parsed, HeaderLen: int64(len(raw) - len(payload)), Size: int64(len(raw)),
 		Custody: custody, Priority: parsed.Priority(),

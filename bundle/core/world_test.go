@@ -39,10 +39,11 @@ type world struct {
 	trace  hash.Hash64
 	log    func(string)
 
-	sessions []*session
-	sent     map[bundle.ID]*fate
-	order    []bundle.ID // of sent
-	copies   [][]byte    // of bundles that crossed a link, for strays
+	sessions  []*session
+	transfers map[string]int // begun, by bundle, sender and receiver
+	sent      map[bundle.ID]*fate
+	order     []bundle.ID // of sent
+	copies    [][]byte    // of bundles that crossed a link, for strays
 }
 
 // faults are what may go wrong, as likelihoods for each occasion.
@@ -59,6 +60,7 @@ type fate struct {
 	custody   bool
 	expiry    dtntime.Time
 	accepted  bool
+	refused   error // by the first node
 	delivered int
 	expired   bool // some node deleted it because of its age
 	removed   bool
@@ -88,7 +90,7 @@ func (h *happenings) Pop() any {
 func newWorld(t testing.TB, seed int64, truth *contact.Plan) *world {
 	return &world{
 		t: t, rng: rand.New(rand.NewSource(seed)), now: start, truth: truth,
-		trace: fnv.New64a(), sent: make(map[bundle.ID]*fate),
+		trace: fnv.New64a(), sent: make(map[bundle.ID]*fate), transfers: make(map[string]int),
 	}
 }
 
@@ -262,6 +264,7 @@ func (w *world) rateOf(from, to *machine) contact.BitRate {
 func (w *world) transfer(s *session, i int, t *transfer, raw []byte) {
 	t.from, t.to = s.ends[i], s.ends[1-i]
 	s.flying[i] = append(s.flying[i], t)
+	w.transfers[fmt.Sprintf("%s %d->%d", t.bundle.ID(), t.from.number, t.to.number)]++
 	s.free[i] = max(s.free[i], w.now).Add(w.rateOf(t.from, t.to).Duration(int64(len(raw))))
 	lost := w.faults.drop != nil && w.faults.drop(t) || w.faults.lose > 0 && w.rng.Float64() < w.faults.lose
 	if w.faults.strays > 0 && w.rng.Float64() < w.faults.strays {
