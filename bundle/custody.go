@@ -1,6 +1,10 @@
 package bundle
 
-import "perigee/bundle/internal/cbor"
+import (
+	"errors"
+
+	"perigee/bundle/internal/cbor"
+)
 
 const ctebSection = "CCSDS 734.6-O-1 section 4.1"
 
@@ -32,7 +36,10 @@ func (blk *Block) Custody() (Custody, error) {
 		err = trailing(&d, "4.4")
 	}
 	if err = blk.Type.content(err, "4.4"); err != nil {
-		err.(*ParseError).Section = ctebSection
+		var fault *ParseError
+		if errors.As(err, &fault) {
+			fault.Section = ctebSection
+		}
 		return Custody{}, err
 	}
 	return c, nil

@@ -71,13 +71,13 @@ func ParseEID(s string) (EID, error) {
 			return EID{}, nil
 		}
 		if err := checkDTN(ssp); err != nil {
-			return EID{}, fmt.Errorf("%w: %q: %s", ErrEID, s, err)
+			return EID{}, fmt.Errorf("%w: %q: %w", ErrEID, s, err)
 		}
 		return EID{ssp: ssp}, nil
 	case "ipn":
 		e, err := parseIPN(ssp)
 		if err != nil {
-			return EID{}, fmt.Errorf("%w: %q: %s", ErrEID, s, err)
+			return EID{}, fmt.Errorf("%w: %q: %w", ErrEID, s, err)
 		}
 		return e, nil
 	}

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"errors"
 	"math"
 
 	"perigee/bundle/internal/cbor"
@@ -111,7 +112,7 @@ func scanDTN(f *fields) []byte {
 	if f.err != nil {
 		return nil
 	}
-	if err := checkDTN(ssp); err != nil && err != errNoDelimiter {
+	if err := checkDTN(ssp); err != nil && !errors.Is(err, errNoDelimiter) {
 		f.err = eidError(at, f.sect, "dtn EID %.64q: %s", ssp, err)
 		return nil
 	}

@@ -119,9 +119,9 @@ func (r *Reader) Read(p []byte) (int, error) {
 	r.sum.add(p[:n])
 	r.left -= uint64(n)
 	switch {
-	case err == io.EOF && r.left == 0:
+	case errors.Is(err, io.EOF) && r.left == 0:
 		// The tail will tell.
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		r.err = tooShort(int(r.off), "payload")
 	case err != nil:
 		r.err = fmt.Errorf("read bundle: %w", err)
@@ -154,7 +154,7 @@ func (r *Reader) readTail() error {
 	for n < want {
 		m, err := r.read(tail[n:want])
 		n += m
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -15,8 +15,10 @@ import (
 // written to: 9f, primary of 34 bytes, payload of 9 bytes, ff.
 func minimal() Bundle {
 	return Bundle{
-		Primary: Primary{Flags: FlagMustNotFragment, Destination: IPN(2, 1), Source: IPN(1, 1), ReportTo: IPN(1, 0),
-			Created: Timestamp{Time: 1, Sequence: 1}, Lifetime: 1},
+		Primary: Primary{
+			Flags: FlagMustNotFragment, Destination: IPN(2, 1), Source: IPN(1, 1), ReportTo: IPN(1, 0),
+			Created: Timestamp{Time: 1, Sequence: 1}, Lifetime: 1,
+		},
 		Payload: PayloadHeader{Length: 3},
 	}
 }

@@ -88,8 +88,13 @@ func TestQueries(t *testing.T) {
 		now          dtntime.Time
 		active, next Contact
 	}{
-		{0, Contact{}, a}, {9, Contact{}, a}, {10, a, b}, {19, a, b}, {20, Contact{}, b},
-		{30, b, Contact{}}, {40, Contact{}, Contact{}},
+		{0, Contact{}, a},
+		{9, Contact{}, a},
+		{10, a, b},
+		{19, a, b},
+		{20, Contact{}, b},
+		{30, b, Contact{}},
+		{40, Contact{}, Contact{}},
 	} {
 		active, ok := p.Active(node(1), bundle.IPN(2, 7), c.now)
 		if ok != (c.active != Contact{}) || (ok && active != c.active) {
@@ -225,8 +230,10 @@ func randomPlan(t testing.TB, rng *rand.Rand, n int) *Plan {
 
 func TestTextRoundTrip(t *testing.T) {
 	odd := []Contact{
-		{From: bundle.DTN("a&b", ""), To: node(2), Start: 1, End: dtntime.Forever, Rate: math.MaxUint64,
-			Light: math.MaxUint64, Confidence: 0.1, Layer: "ltp \"<>\n"},
+		{
+			From: bundle.DTN("a&b", ""), To: node(2), Start: 1, End: dtntime.Forever, Rate: math.MaxUint64,
+			Light: math.MaxUint64, Confidence: 0.1, Layer: "ltp \"<>\n",
+		},
 		{From: bundle.IPN(977000<<32|3, 0), To: node(2), Start: 0, End: 757382400123, Rate: 1, Confidence: 1},
 	}
 	for _, p := range []*Plan{mustPlan(t), mustPlan(t, odd...), randomPlan(t, rand.New(rand.NewSource(2)), 200)} {

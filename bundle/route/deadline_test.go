@@ -18,8 +18,10 @@ func TestDeadline(t *testing.T) {
 		span(1, 4, t0, t0.Add(600*m), 20*m), span(4, 1, t0, t0.Add(600*m), 20*m),
 		span(1, 5, t0, t0.Add(5*m), 1*s),
 	)
-	usual := Flight{Next: node(2), Sent: t0, Attempt: 1, Expiry: t0.Add(dtntime.Day), ContactEnd: t0.Add(5 * m),
-		Processing: DefaultProcessing, Aggregation: DefaultAggregation}
+	usual := Flight{
+		Next: node(2), Sent: t0, Attempt: 1, Expiry: t0.Add(dtntime.Day), ContactEnd: t0.Add(5 * m),
+		Processing: DefaultProcessing, Aggregation: DefaultAggregation,
+	}
 	signal := dtntime.Duration(2) // 1024 bytes at 1000 a millisecond
 	far := 20*m + (20*m+1489)/1490
 	for _, c := range []struct {
@@ -35,12 +37,18 @@ func TestDeadline(t *testing.T) {
 		{"bad clocks", func(f *Flight) { f.ClockError = 30 * s }, t0.Add(11*s + signal + 30*s), false},
 		{"a slow custodian", func(f *Flight) { f.Aggregation = 39 * s }, t0.Add(40*s + signal + (40*s+signal)/10), false},
 		{"just before the pass ends", func(f *Flight) { f.Sent = t0.Add(5*m - 12*s) }, t0.Add(5*m - 1*s + signal + 2*s), false},
-		{"the answer comes with the next pass", func(f *Flight) { f.Sent = t0.Add(5*m - 11*s) },
-			t0.Add(60*m + signal + (55*m+11*s+signal)/10), false},
-		{"far away", func(f *Flight) { f.Next, f.Light = node(4), 20*m },
-			t0.Add(20*m + 11*s + signal + far + (20*m+11*s+signal+far)/10), false},
-		{"the custodian lies behind", func(f *Flight) { f.Custodian = bundle.IPN(3, 9) },
-			t0.Add(20*m + signal + (20*m+signal)/10), false},
+		{
+			"the answer comes with the next pass", func(f *Flight) { f.Sent = t0.Add(5*m - 11*s) },
+			t0.Add(60*m + signal + (55*m+11*s+signal)/10), false,
+		},
+		{
+			"far away", func(f *Flight) { f.Next, f.Light = node(4), 20*m },
+			t0.Add(20*m + 11*s + signal + far + (20*m+11*s+signal+far)/10), false,
+		},
+		{
+			"the custodian lies behind", func(f *Flight) { f.Custodian = bundle.IPN(3, 9) },
+			t0.Add(20*m + signal + (20*m+signal)/10), false,
+		},
 		{"the custodian is the next node", func(f *Flight) { f.Custodian = bundle.IPN(2, 9) }, t0.Add(11*s + signal + 2*s), false},
 
 		{"no way back", func(f *Flight) { f.Next, f.Light = node(5), 1*s }, t0.Add(2*s + 15*m), true},

@@ -10,7 +10,7 @@ const (
 )
 
 // errMagic says that the peer does not speak TCPCL.
-var errMagic = errors.New("contact header does not begin with dtn!")
+var errMagic = errors.New("contact header does not begin with \"dtn!\"")
 
 // A contactHeader is the first thing each side sends (RFC 9174 section 4.2).
 type contactHeader struct {

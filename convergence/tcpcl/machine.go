@@ -125,7 +125,7 @@ func (m *Machine) Feed(in []byte, now time.Duration) (int, Event) {
 		n, ev, err := m.step(in[used:])
 		used += n
 		switch {
-		case err == errShort:
+		case errors.Is(err, errShort):
 			return used, Event{}
 		case err != nil:
 			m.fail(err)
@@ -209,7 +209,7 @@ func (m *Machine) stepMessage(b []byte) (int, Event, error) {
 
 // tooMuch ends the session for a field beyond its limit; errShort passes.
 func (m *Machine) tooMuch(err error) error {
-	if err == errShort {
+	if errors.Is(err, errShort) {
 		return err
 	}
 	m.term(TermResourceExhaustion)

@@ -15,7 +15,7 @@ var errContact = errors.New("session could not be negotiated")
 // that does not begin with the magic is closed without a word.
 func (m *Machine) stepContact(b []byte) (int, Event, error) {
 	h, n, err := parseContactHeader(b)
-	if err == errShort {
+	if errors.Is(err, errShort) {
 		return 0, Event{}, err
 	}
 	if err != nil {
@@ -56,7 +56,7 @@ func (m *Machine) stepInit(b []byte) (int, Event, error) {
 	switch b[0] {
 	case typeSessInit:
 		msg, n, err := parseSessInit(b)
-		if err == errShort {
+		if errors.Is(err, errShort) {
 			return 0, Event{}, err
 		}
 		if err == nil {

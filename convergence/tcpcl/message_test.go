@@ -40,8 +40,10 @@ func codecs() []codec {
 	length := appendTransferLength(nil, 99)[4:]
 	add("contact header", contactHeader{version: 4, flags: flagCanTLS}, boxed(parseContactHeader))
 	add("init, no node ID", sessInit{segmentMRU: 1, nodeID: []byte{}, extensions: []byte{}}, boxed(parseSessInit))
-	add("init, all", sessInit{keepalive: math.MaxUint16, segmentMRU: math.MaxUint64, transferMRU: math.MaxUint64,
-		nodeID: []byte("ipn:977000.100.0"), extensions: list}, boxed(parseSessInit))
+	add("init, all", sessInit{
+		keepalive: math.MaxUint16, segmentMRU: math.MaxUint64, transferMRU: math.MaxUint64,
+		nodeID: []byte("ipn:977000.100.0"), extensions: list,
+	}, boxed(parseSessInit))
 	add("segment, start", xferSegment{flags: flagStart, id: 5, extensions: length, dataLength: 1 << 63}, boxed(parseXferSegment))
 	add("segment, only", xferSegment{flags: flagStart | flagEnd, extensions: []byte{}}, boxed(parseXferSegment))
 	add("segment, middle", xferSegment{flags: 0xf0, id: math.MaxUint64, dataLength: 3}, boxed(parseXferSegment))

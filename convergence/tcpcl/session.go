@@ -2,6 +2,7 @@ package tcpcl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -145,7 +146,7 @@ func (s *session) Close(ctx context.Context) error {
 		s.end(fmt.Errorf("session was cut: %w", context.Cause(ctx)))
 	}
 	s.goroutines.Wait()
-	if err := s.Err(); wasOpen && err != convergence.ErrClosed {
+	if err := s.Err(); wasOpen && !errors.Is(err, convergence.ErrClosed) {
 		return fmt.Errorf("close TCPCL session with %s: %w", s.RemoteAddr(), err)
 	}
 	return nil

@@ -194,7 +194,7 @@ func (s *session) Send(ctx context.Context, length int64, body io.Reader) (conve
 	}
 	for left := length - s.segmentOf(length); left > 0; left -= s.segmentOf(left) {
 		err := s.sendNext(ctx, t, s.segment[:s.segmentOf(left)], body)
-		if err == errStopped {
+		if errors.Is(err, errStopped) {
 			break
 		}
 		if err != nil {

@@ -191,9 +191,11 @@ func (l *NetnsLink) forward(open bool) command {
 	if open {
 		on = "1"
 	}
-	return command{"ip", "netns", "exec", l.middle, "sysctl", "-q", "-w",
+	return command{
+		"ip", "netns", "exec", l.middle, "sysctl", "-q", "-w",
 		"net.ipv4.conf." + towardLeft + ".forwarding=" + on,
-		"net.ipv4.conf." + towardRight + ".forwarding=" + on}
+		"net.ipv4.conf." + towardRight + ".forwarding=" + on,
+	}
 }
 
 func (l *NetnsLink) runAll(ctx context.Context, commands []command) error {

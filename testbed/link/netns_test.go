@@ -71,7 +71,8 @@ func TestNetnsCommands(t *testing.T) {
 		"ip -n pg7-1-m -s -j link show dev toleft0":  counters(125_000),
 	})
 	made, err := backend.Up(t.Context(), Config{Shape: Shape{
-		Out: Lane{Rate: 100 * contact.KilobitPerSecond}, Back: Lane{Rate: 100 * contact.MegabitPerSecond}}})
+		Out: Lane{Rate: 100 * contact.KilobitPerSecond}, Back: Lane{Rate: 100 * contact.MegabitPerSecond},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

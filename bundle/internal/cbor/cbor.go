@@ -449,7 +449,6 @@ func AppendBool(dst []byte, v bool) []byte {
 
 // HeadLen is the length of the shortest head with argument arg, in bytes.
 func HeadLen(arg uint64) int {
-
 	switch n := bits.Len64(arg); {
 	case arg < 24:
 		return 1
