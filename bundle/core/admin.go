@@ -58,6 +58,9 @@ func (c *Core) notifyStatus(a *Arrival, s *bundle.StatusReport) {
 func (c *Core) signalled(a *Arrival, s *bundle.CustodySignal) {
 	c.counters.SignalsReceived++
 	from := a.Bundle.Primary.Source.Node()
+	if n := c.neighbours[from]; n != nil {
+		n.answers = true
+	}
 	var ops []store.Op
 	for _, h := range c.book.Match(s.Accepted) {
 		e := c.entries[h]
