@@ -1,0 +1,431 @@
+package core_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"perigee/bundle"
+	"perigee/bundle/app"
+	"perigee/bundle/bundletest"
+	"perigee/bundle/contact"
+	"perigee/bundle/core"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/store"
+	"perigee/convergence"
+)
+
+// pairOf makes two nodes with a link that always stands.
+func pairOf(t *testing.T) (*world, *machine, *machine) {
+	w := newWorld(t, 1, nil)
+	a, b := w.add(options{always: true}), w.add(options{always: true})
+	return w, a.boot(), b.boot()
+}
+
+// bench is a core of node 1 alone, with node 2 and 3 as neighbours, whose effects a
+// test carries out by itself.
+type bench struct {
+	t     *testing.T
+	core  *core.Core
+	now   dtntime.Time
+	disk  *machine // for stamps and handles
+	token core.Token
+}
+
+func newBench(t *testing.T, plan *contact.Plan, always bool) *bench {
+	w := newWorld(t, 1, plan)
+	m := w.add(options{always: always})
+	b := &bench{t: t, now: start, disk: m}
+	var err error
+	b.core, err = core.New(core.Config{
+		Node: eid(1), Plan: plan, AcceptCustody: true, Aggregate: 5 * second,
+		Neighbours: []core.Neighbour{{Peer: eid(2), Always: always, Dial: true}},
+		NextHandle: m.store.NextHandle,
+		Counter:    func(string) (uint64, error) { return 0, nil },
+		Stamp:      m.stamp,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// step gives the core an event, commits what it wants to keep, and returns all
+// other effects.
+func (b *bench) step(e core.Event) []core.Effect {
+	var rest []core.Effect
+	effects := slices.Clone(b.core.Step(b.now, e))
+	for len(effects) > 0 {
+		next := effects[0]
+		effects = effects[1:]
+		if p, ok := next.(core.Persist); ok {
+			effects = append(effects, slices.Clone(b.core.Step(b.now, core.Committed{Token: p.Token}))...)
+			continue
+		}
+		rest = append(rest, next)
+	}
+	return rest
+}
+
+// arrive gives the core a bundle, from an application if link is 0.
+func (b *bench) arrive(link core.LinkID, custody bool, size int, opts ...bundletest.Option) []core.Effect {
+	b.token++
+	opts = append([]bundletest.Option{
+		bundletest.From(eid(1)), bundletest.To(eid(2).WithService(1)), bundletest.Flags(bundle.FlagMustNotFragment),
+		bundletest.At(b.now, b.disk.stamp(b.now).Sequence), bundletest.Lifetime(dtntime.Hour),
+	}, opts...)
+	bndl := bundletest.New(opts...)
+	bndl.Payload.Length = uint64(size)
+	return b.step(core.Arrival{
+		Token: b.token, Link: link, Bundle: &bndl, HeaderLen: 100, Size: int64(size) + 100, Custody: custody, Priority: bndl.Priority(),
+	})
+}
+
+// of returns the effects of one type.
+func of[E core.Effect](effects []core.Effect) []E {
+	var list []E
+	for _, e := range effects {
+		if e, ok := e.(E); ok {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+func TestDeliveredOnceAndReleasedAgain(t *testing.T) {
+	w, a, b := pairOf(t)
+	var leased []store.Record
+	b.deliver = func(rec store.Record) { leased = append(leased, rec) }
+	f := a.send(2, true, 100)
+	w.pass(5 * second)
+	if len(leased) != 1 {
+		t.Fatalf("delivered %d times, want 1", len(leased))
+	}
+	b.listen()
+	w.pass(second)
+	if len(leased) != 1 {
+		t.Fatal("a leased bundle was delivered to another receiver")
+	}
+	b.step(core.Release{Handle: leased[0].Handle})
+	w.pass(second)
+	if len(leased) != 2 || leased[1].ID != f.id {
+		t.Fatalf("after its release, the bundle was delivered %d times", len(leased)-1)
+	}
+	b.ack(leased[1].Handle)
+	w.pass(second)
+	if f.delivered != 1 {
+		t.Errorf("acknowledged %d times", f.delivered)
+	}
+	b.token++
+	var again error
+	b.replies[b.token] = func(err error) { again = err }
+	b.step(core.Ack{Token: b.token, Handle: leased[1].Handle})
+	if !errors.Is(again, store.ErrNotFound) {
+		t.Errorf("second Ack: %v, want ErrNotFound", again)
+	}
+}
+
+// A receiver that goes away while another bundle of its endpoint is leased must not
+// take the endpoint with it.
+func TestAckAfterTheLastReceiverLeft(t *testing.T) {
+	b := newBench(t, nil, true)
+	inbox := eid(1).WithService(1)
+	b.step(core.Receive{Token: 1001, Endpoint: inbox})
+	got := of[core.Deliver](b.arrive(0, false, 10, bundletest.To(inbox)))
+	if len(got) != 1 {
+		t.Fatalf("%d deliveries", len(got))
+	}
+	b.step(core.Receive{Token: 1002, Endpoint: inbox})
+	b.step(core.Cancel{Token: 1002})
+	reply := of[core.Reply](b.step(core.Ack{Token: 1003, Handle: got[0].Record.Handle}))
+	if len(reply) != 1 || reply[0].Err != nil {
+		t.Errorf("Ack was answered by %v", reply)
+	}
+}
+
+func TestExpiryWhileLeased(t *testing.T) {
+	inbox := eid(1).WithService(1)
+	for _, acked := range []bool{true, false} {
+		b := newBench(t, nil, true)
+		b.step(core.Receive{Token: 1001, Endpoint: inbox})
+		got := of[core.Deliver](b.arrive(0, false, 10, bundletest.To(inbox), bundletest.Lifetime(30*second)))
+		b.now = start.Add(dtntime.Minute)
+		b.step(core.Tick{})
+		if acked {
+			if r := of[core.Reply](b.step(core.Ack{Token: 1002, Handle: got[0].Record.Handle})); len(r) != 1 || r[0].Err != nil {
+				t.Errorf("Ack of a leased bundle that expired: %v", r)
+			}
+			continue
+		}
+		b.step(core.Receive{Token: 1003, Endpoint: inbox})
+		if d := of[core.Deliver](b.step(core.Release{Handle: got[0].Record.Handle})); len(d) != 0 {
+			t.Error("an expired bundle was delivered again")
+		}
+		if r := of[core.Reply](b.step(core.Remove{Token: 1004, Handle: got[0].Record.Handle})); len(r) != 1 || !errors.Is(r[0].Err, store.ErrNotFound) {
+			t.Errorf("an expired bundle is still there: %v", r)
+		}
+	}
+}
+
+func TestRemove(t *testing.T) {
+	w, a, b := pairOf(t)
+	b.crash()
+	f := a.send(2, true, 100)
+	w.pass(5 * second)
+	trace, _ := a.store.Find(f.id)
+	if trace.Live == nil {
+		t.Fatal("the bundle is not stored")
+	}
+	a.token++
+	err := errors.New("no reply")
+	a.replies[a.token] = func(e error) { err = e }
+	a.step(core.Remove{Token: a.token, Handle: trace.Live.Handle})
+	w.pass(second)
+	if err != nil || !f.removed {
+		t.Errorf("Remove: %v, removed %v", err, f.removed)
+	}
+	if held := a.core.Status(10).Custody.Held; held != 0 {
+		t.Errorf("custody of %d bundles is still held", held)
+	}
+}
+
+// Signals release only what their sender can have taken over. A peer that merely
+// has a session is a stranger like any other.
+func TestHostileSignals(t *testing.T) {
+	everything := bundle.CustodySignal{Accepted: []bundle.Sequence{}}
+	for id := range uint64(60) {
+		everything.Accepted = append(everything.Accepted, bundle.Sequence{
+			SeqID: uint64(start)/1000 + id, Ranges: []bundle.Range{{First: 0, Count: 1<<64 - 1}},
+		})
+	}
+	record := everything.Append(nil)
+	tests := []struct {
+		name     string
+		from     bundle.EID
+		released bool
+	}{
+		{"stranger", eid(66), false},
+		{"stranger's application", eid(66).WithService(7), false},
+		{"destination", eid(3), true},
+		{"neighbour", eid(2), true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, nil, true)
+			b.arrive(0, true, 100, bundletest.To(eid(3).WithService(1)))
+			b.step(core.LinkUp{Link: 5, Peer: eid(66)})
+			bndl := bundletest.New(bundletest.From(tt.from), bundletest.To(eid(1)), bundletest.Flags(bundle.FlagAdminRecord), bundletest.At(start, 1))
+			reply := of[core.Reply](b.step(core.Arrival{Token: 99, Link: 5, Bundle: &bndl, Size: 100, Admin: record}))
+			if len(reply) != 1 || reply[0].Err != nil {
+				t.Errorf("the signal was answered by %v", reply)
+			}
+			if released := b.core.Status(1).Custody.Held == 0; released != tt.released {
+				t.Errorf("released: %v, want %v", released, tt.released)
+			}
+		})
+	}
+}
+
+func TestExpeditedOvertakesBulk(t *testing.T) {
+	plan, err := contact.New(between(1, 2, 0, 60, 256))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, plan, false)
+	b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})
+	flying := []store.Handle{}
+	for range 50 {
+		for _, x := range of[core.Transmit](b.arrive(0, true, 20_000, bundletest.Priority(bundle.PriorityBulk))) {
+			flying = append(flying, x.Record.Handle)
+		}
+	}
+	if n := len(flying); n < 2 || n > 8 {
+		t.Fatalf("%d bundles of 20 kB were handed to a link of 256 kbit/s at once", n)
+	}
+	b.arrive(0, true, 1000, bundletest.Priority(bundle.PriorityExpedited))
+	for i := 0; i < 10; i++ {
+		b.now = b.now.Add(dtntime.Second)
+		effects := b.step(core.Sent{Link: 1, Handle: flying[i]})
+		for _, x := range of[core.Transmit](effects) {
+			flying = append(flying, x.Record.Handle)
+			if x.Record.Priority == bundle.PriorityExpedited {
+				return
+			}
+			t.Fatalf("a bulk bundle went before the expedited one")
+		}
+	}
+	t.Error("the expedited bundle was not sent")
+}
+
+// Light time keeps acknowledgements away, not bundles.
+func TestLongLightTimeKeepsTheLinkBusy(t *testing.T) {
+	plan, err := contact.New([]contact.Contact{{
+		From: eid(1), To: eid(2), Start: start, End: start.Add(dtntime.Hour), Rate: contact.MegabitPerSecond, Light: 600 * second,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, plan, false)
+	b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})
+	sent := 0
+	for range 500 {
+		sent += len(of[core.Transmit](b.arrive(0, false, 125_000)))
+	}
+	for range 1000 {
+		b.now = max(b.now, b.core.NextWake())
+		if b.now > start.Add(300*second) {
+			break
+		}
+		sent += len(of[core.Transmit](b.step(core.Tick{})))
+	}
+	if sent < 290 || sent > 310 {
+		t.Errorf("%d bundles of 1 s each left within 300 s, before any acknowledgement", sent)
+	}
+}
+
+func TestTransferRefusals(t *testing.T) {
+	tests := []struct {
+		reason convergence.RefuseReason
+		after  dtntime.Duration // until it is tried again, 0 for never
+	}{
+		{convergence.RefuseUnknown, 30 * second},
+		{convergence.RefuseCompleted, 0},
+		{convergence.RefuseNoResources, 30 * second},
+		{convergence.RefuseRetransmit, second},
+		{convergence.RefuseNotAcceptable, 0},
+		{convergence.RefuseExtensionFailure, 0},
+		{convergence.RefuseSessionTerminating, second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.reason.String(), func(t *testing.T) {
+			b := newBench(t, nil, true)
+			b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})
+			first := of[core.Transmit](b.arrive(0, false, 100))
+			if len(first) != 1 {
+				t.Fatalf("%d transmissions", len(first))
+			}
+			refused := &convergence.RefusedError{Reason: tt.reason}
+			effects := b.step(core.Sent{Link: 1, Handle: first[0].Record.Handle, Err: refused})
+			began := b.now
+			for len(of[core.Transmit](effects)) == 0 && b.core.NextWake() < start.Add(dtntime.Hour) {
+				b.now = b.core.NextWake()
+				effects = b.step(core.Tick{})
+			}
+			again := len(of[core.Transmit](effects)) > 0
+			if again != (tt.after != 0) || again && b.now.Sub(began) != tt.after {
+				t.Errorf("sent again: %v after %s, want after %s", again, b.now.Sub(began), tt.after)
+			}
+		})
+	}
+}
+
+// A transmission that fails while the session still stands is not tried at once:
+// what cannot be read fails again and again.
+func TestFailedTransmissionWaits(t *testing.T) {
+	b := newBench(t, nil, true)
+	b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})
+	first := of[core.Transmit](b.arrive(0, true, 100))
+	if again := of[core.Transmit](b.step(core.Sent{Link: 1, Handle: first[0].Record.Handle, Err: errCut})); len(again) != 0 {
+		t.Error("sent again at once")
+	}
+	b.now = b.now.Add(second)
+	if again := of[core.Transmit](b.step(core.Tick{})); len(again) != 1 {
+		t.Errorf("%d transmissions a second later", len(again))
+	}
+}
+
+func TestSessionIsReplaced(t *testing.T) {
+	b := newBench(t, nil, true)
+	b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})
+	first := of[core.Transmit](b.arrive(0, true, 100))
+	if len(first) != 1 || first[0].Link != 1 {
+		t.Fatalf("transmissions: %v", first)
+	}
+	// Node 1 has the smaller ID, so the session that it opened stays.
+	if h := of[core.Hangup](b.step(core.LinkUp{Link: 2, Peer: eid(2)})); len(h) != 1 || h[0].Link != 2 {
+		t.Errorf("second session from the other side: %v, want it hung up", h)
+	}
+	b.step(core.LinkDown{Link: 2})
+	// A newer one that it opened itself takes over, and with it the bundle.
+	effects := b.step(core.LinkUp{Link: 3, Peer: eid(2), Dialed: true})
+	again := of[core.Transmit](effects)
+	if h := of[core.Hangup](effects); len(h) != 1 || h[0].Link != 1 {
+		t.Errorf("newer session: %v, want the older hung up", h)
+	}
+	if len(again) != 1 || again[0].Link != 3 || again[0].Record.Handle != first[0].Record.Handle {
+		t.Fatalf("transmissions on the newer session: %v", again)
+	}
+	// The fate of the first transmission means nothing any more.
+	b.step(core.Sent{Link: 1, Handle: first[0].Record.Handle, Err: errCut})
+	b.step(core.LinkDown{Link: 1})
+	b.step(core.Sent{Link: 3, Handle: first[0].Record.Handle})
+	if s := b.core.Status(1); s.Custody.InFlight != 1 || s.Links[0].Physical != "up" {
+		t.Errorf("status %+v, want one bundle in flight and the link up", s)
+	}
+}
+
+func TestFragmentsTravelWithoutCustody(t *testing.T) {
+	b := newBench(t, nil, true)
+	b.step(core.LinkUp{Link: 1, Peer: eid(3)})
+	b.step(core.LinkUp{Link: 2, Peer: eid(2), Dialed: true})
+	effects := b.arrive(1, false, 10, bundletest.From(eid(3)), bundletest.Fragment(0, 100), bundletest.Custody(eid(3), 7, 1))
+	sent := of[core.Transmit](effects)
+	if len(sent) != 1 || sent[0].Changes.Custody != nil || sent[0].Record.Custodial {
+		t.Errorf("a fragment that asks for custody was sent on as %+v", sent)
+	}
+}
+
+func TestBadConfigurations(t *testing.T) {
+	for name, cfg := range map[string]core.Config{
+		"no node":      {},
+		"an endpoint":  {Node: eid(1).WithService(3)},
+		"peer twice":   {Node: eid(1), Neighbours: []core.Neighbour{{Peer: eid(2)}, {Peer: eid(2)}}},
+		"peer is self": {Node: eid(1), Neighbours: []core.Neighbour{{Peer: eid(1)}}},
+		"null peer":    {Node: eid(1), Neighbours: []core.Neighbour{{}}},
+	} {
+		if _, err := core.New(cfg); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestUnacceptableBundles(t *testing.T) {
+	tests := map[string][]bundletest.Option{
+		"null destination":       {bundletest.To(bundle.EID{})},
+		"group":                  {bundletest.To(bundletest.EID("dtn://all/~news"))},
+		"node without a record":  {bundletest.To(eid(1))},
+		"fragment for this node": {bundletest.To(eid(1).WithService(1)), bundletest.Fragment(0, 100)},
+	}
+	for name, opts := range tests {
+		b := newBench(t, nil, true)
+		b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})
+		effects := b.arrive(1, false, 10, append([]bundletest.Option{bundletest.From(eid(9))}, opts...)...)
+		reply := of[core.Reply](effects)
+		if len(reply) != 1 || !errors.Is(reply[0].Err, core.ErrUnacceptable) {
+			t.Errorf("%s: answered by %v, want ErrUnacceptable", name, reply)
+			continue
+		}
+		var refused *core.RefusedError
+		if !errors.As(reply[0].Err, &refused) || refused.Reason != convergence.RefuseNotAcceptable {
+			t.Errorf("%s: refused as %v", name, reply[0].Err)
+		}
+		if news := of[core.Notify](effects); len(news) == 0 || news[0].Event.Kind != app.EventRefused {
+			t.Errorf("%s: nobody was told", name)
+		}
+	}
+}
+
+// What no contact can carry is refused to the application, with advice.
+func TestTooLargeForAnyContact(t *testing.T) {
+	plan, err := contact.New(between(1, 2, 10, 20, 256)) // 320 kB each
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, plan, false)
+	if r := of[core.Reply](b.arrive(0, true, 400_000)); len(r) != 1 || !errors.Is(r[0].Err, core.ErrUnacceptable) {
+		t.Errorf("400 kB for contacts of 320 kB: %v", r)
+	}
+	if r := of[core.Reply](b.arrive(0, true, 200_000)); len(r) != 1 || r[0].Err != nil {
+		t.Errorf("200 kB for contacts of 320 kB: %v", r)
+	}
+}
