@@ -429,3 +429,47 @@ func TestTooLargeForAnyContact(t *testing.T) {
 		t.Errorf("200 kB for contacts of 320 kB: %v", r)
 	}
 }
+
+// Without a way back in the plan the answer is awaited for a quarter of an hour,
+// not looked for in every contact.
+func TestNoReturnPath(t *testing.T) {
+	var list []contact.Contact
+	for i := range 30 {
+		list = append(list, contact.Contact{From: eid(1), To: eid(2), Start: moment(100 * i), End: moment(100*i + 50), Rate: contact.MegabitPerSecond})
+	}
+	plan, err := contact.New(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, plan, false)
+	link := core.LinkID(1)
+	b.step(core.LinkUp{Link: link, Peer: eid(2), Dialed: true})
+	sent := of[core.Transmit](b.arrive(0, true, 100))
+	var times []dtntime.Duration
+	for len(times) < 3 {
+		for _, x := range sent {
+			times = append(times, b.now.Sub(start))
+			b.step(core.Sent{Link: link, Handle: x.Record.Handle})
+		}
+		if b.now = b.core.NextWake(); b.now > moment(2900) {
+			break
+		}
+		sent = nil
+		for _, e := range b.step(core.Tick{}) {
+			switch e := e.(type) {
+			case core.Connect:
+				link++
+				sent = append(sent, of[core.Transmit](b.step(core.LinkUp{Link: link, Peer: eid(2), Dialed: true}))...)
+			case core.Hangup:
+				if e.Link != 0 {
+					b.step(core.LinkDown{Link: e.Link})
+				}
+			case core.Transmit:
+				sent = append(sent, e)
+			}
+		}
+	}
+	if want := []dtntime.Duration{0, 900 * second, 1800 * second}; !slices.Equal(times, want) {
+		t.Errorf("sent at %v, want %v", times, want)
+	}
+}

@@ -28,7 +28,7 @@ const (
 // histories. SEEDS says how many and SEED_BASE with which to begin; a seed that
 // fails is run again alone with SEEDS=1, and then its history is logged.
 func TestSimulation(t *testing.T) {
-	seeds, base := fromEnv("SEEDS", 200), fromEnv("SEED_BASE", 1)
+	seeds, base := fromEnv("SEEDS", 150), fromEnv("SEED_BASE", 1)
 	for seed := base; seed < base+seeds; seed++ {
 		t.Run(fmt.Sprintf("seed-%d", seed), func(t *testing.T) {
 			w := makeSimulation(t, int64(seed))
@@ -144,7 +144,7 @@ func simulate(w *world) {
 	for range w.rng.Intn(12) {
 		w.within(troubled, w.stray)
 	}
-	for range w.rng.Intn(3) {
+	for range w.rng.Intn(8) {
 		w.within(troubled, w.misinform)
 	}
 	w.run(start.Add(troubled), nil)
