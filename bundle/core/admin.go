@@ -58,15 +58,13 @@ func (c *Core) notifyStatus(a *Arrival, s *bundle.StatusReport) {
 func (c *Core) signalled(a *Arrival, s *bundle.CustodySignal) {
 	c.counters.SignalsReceived++
 	from := a.Bundle.Primary.Source.Node()
-	if n := c.neighbours[from]; n != nil {
-		n.answers = true
-	}
 	var ops []store.Op
 	for _, h := range c.book.Match(s.Accepted) {
 		e := c.entries[h]
 		if e == nil || !c.mayTake(from, e) {
 			continue
 		}
+		c.answered(from, e)
 		c.counters.CustodyReleased++
 		c.notify(app.EventCustodyReleased, e.rec.ID, from, e.rec.Size, "")
 		c.withdraw(e)
@@ -79,6 +77,7 @@ func (c *Core) signalled(a *Arrival, s *bundle.CustodySignal) {
 	}
 	for _, h := range c.book.Match(s.Refused) {
 		if e := c.entries[h]; e != nil && c.mayTake(from, e) {
+			c.answered(from, e)
 			c.custodyRefused(from, e)
 		}
 	}
@@ -93,6 +92,14 @@ func (c *Core) signalled(a *Arrival, s *bundle.CustodySignal) {
 		}
 		c.do(Reply{token, err})
 	}, ops...)
+}
+
+// answered notes that a neighbour answers for bundles of others. What it answers as
+// their destination says nothing of that.
+func (c *Core) answered(from bundle.EID, e *entry) {
+	if n := c.neighbours[from]; n != nil && e.rec.Destination.Node() != from {
+		n.answers = true
+	}
 }
 
 // mayTake tells whether a node can have become custodian of a bundle: it was sent

@@ -46,7 +46,7 @@ type neighbour struct {
 	busyTill    dtntime.Time // when what was handed to the link has left it, at its rate
 	refusedTill dtntime.Time // the neighbour has no room until then
 	refusals    int
-	answers     bool // it has sent a custody signal, so it takes custody
+	answers     bool // it has sent a custody signal about a bundle for another node
 }
 
 func (c *Core) addNeighbour(n Neighbour) *neighbour {
