@@ -30,6 +30,7 @@ type env struct {
 func commands(e *env) []*cobra.Command {
 	return append(daemonCommands(e),
 		newBundle(e),
+		newLab(e),
 		newMan(e),
 	)
 }

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"perigee/testbed/lab"
+)
+
+// reportFile is the report within the folder of a run's results.
+const reportFile = "report.json"
+
+func newLab(e *env) *cobra.Command {
+	c := group("lab", "Run scenarios with real daemons on emulated links",
+		`Scenarios start daemons as processes of their own, join them by emulated links
+and measure what they do.`)
+	c.AddCommand(newLabRun(e), newLabReport(e))
+	return c
+}
+
+// labRun is perigee lab run.
+type labRun struct {
+	out, perigeed string
+	kill          int
+	killSeed      uint64
+}
+
+func (o *labRun) flags(f *pflag.FlagSet) {
+	f.StringVar(&o.out, "out", filepath.Join("out", "demo"), "`folder` of the results")
+	f.StringVar(&o.perigeed, "perigeed", "", "`path` of the daemon's program (default: beside this one)")
+	f.IntVar(&o.kill, "kill", 0, "kill the satellite's daemon so many `times` at random moments")
+	f.Uint64Var(&o.killSeed, "kill-seed", 0, "`seed` of these moments (default: random, printed)")
+}
+
+func newLabRun(e *env) *cobra.Command {
+	var o labRun
+	c := &cobra.Command{
+		Use:   "run SCENARIO",
+		Short: "Run a scenario and report what it measured",
+		Long: `Run a scenario: fetch what it needs once, start the daemons, emulate the passes,
+and write report.json and before-after.png into the folder of the results.
+
+It exits with 1 when the run did not keep what the scenario promises.`,
+		Example: `  perigee lab run testbed/scenarios/first-light.toml
+  perigee lab run --kill 3 --kill-seed 7 testbed/scenarios/first-light.toml`,
+		Args: exactArgs("SCENARIO"),
+		RunE: func(c *cobra.Command, args []string) error { return o.run(c, e, args[0]) },
+	}
+	o.flags(c.Flags())
+	return c
+}
+
+func (o *labRun) run(c *cobra.Command, e *env, path string) error {
+	scenario, err := lab.ReadScenario(path)
+	if err != nil {
+		return usagef("%w", err)
+	}
+	if o.kill < 0 {
+		return usagef("--kill is %d; it cannot be negative", o.kill)
+	}
+	if o.perigeed == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("looking for perigeed beside this program: %w", err)
+		}
+		o.perigeed = filepath.Join(filepath.Dir(self), "perigeed")
+	}
+	for _, p := range []*string{&o.out, &o.perigeed} {
+		if *p, err = filepath.Abs(*p); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Stat(o.perigeed); err != nil {
+		return fmt.Errorf("looking for the daemon's program: %w; run make build, or name it with --perigeed", err)
+	}
+	file, ok := e.err.(*os.File)
+	progress := lab.NewProgress(e.err, ok && term.IsTerminal(int(file.Fd())))
+	if o.kill > 0 {
+		if o.killSeed == 0 {
+			o.killSeed = rand.Uint64()
+		}
+		progress.Say(fmt.Sprintf("kill seed: %d", o.killSeed))
+	}
+	report, err := lab.Run(c.Context(), scenario, lab.Options{
+		Out: o.out, Perigeed: o.perigeed, Progress: progress, Kill: o.kill, KillSeed: o.killSeed,
+	})
+	if report == nil {
+		return err
+	}
+	progress.Say("report: " + filepath.Join(o.out, reportFile))
+	progress.Say("picture: " + filepath.Join(o.out, "before-after.png"))
+	return errors.Join(printReport(e, report), err)
+}
+
+func newLabReport(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "report [FOLDER]",
+		Short: "Show the report of the last run",
+		Example: `  perigee lab report
+  perigee lab report -o json out/demo`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			folder := filepath.Join("out", "demo")
+			if len(args) == 1 {
+				folder = args[0]
+			}
+			report, err := lab.ReadReport(filepath.Join(folder, reportFile))
+			if err != nil {
+				return err
+			}
+			return printReport(e, report)
+		},
+	}
+}
+
+func printReport(e *env, r *lab.Report) error {
+	if e.output == formatJSON {
+		return e.print(r, nil)
+	}
+	return r.Table(e.out)
+}

@@ -1,0 +1,441 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"perigee/bundle"
+	"perigee/bundle/contact"
+	"perigee/ground"
+	"perigee/models"
+	"perigee/testbed/link"
+)
+
+// Options are what a run needs besides its scenario.
+type Options struct {
+	Out      string // folder of the results; made anew
+	Perigeed string // path of the daemon's program
+	Progress Progress
+	Kill     int    // how often the satellite's daemon is killed
+	KillSeed uint64 // of the moments at which it is
+}
+
+const (
+	pollEvery = 500 * time.Millisecond
+	// runLimit bounds the time in flight: a loop that takes longer has failed.
+	runLimit = 10 * time.Minute
+	// windowLead is how long before a pass the emulated link opens, so that the
+	// first connection of the pass finds it open.
+	windowLead = 50 * time.Millisecond
+)
+
+// ErrFailed is the outcome of a run that did not keep what its scenario promises.
+var ErrFailed = errors.New("the run did not keep what the scenario promises")
+
+// Run runs a scenario and returns its report, which is also written to
+// report.json in the folder of the results, with the picture before-after.png
+// beside it. A report whose Failures are not empty comes with ErrFailed.
+func Run(ctx context.Context, s *Scenario, o Options) (*Report, error) {
+	begun := time.Now()
+	work := filepath.Join(o.Out, "work")
+	if err := os.RemoveAll(work); err != nil {
+		return nil, fmt.Errorf("clearing the folder of the last run: %w", err)
+	}
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		return nil, fmt.Errorf("making the folder of the run: %w", err)
+	}
+	w, err := prepare(ctx, s, work, o.Progress)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the launch: %w", err)
+	}
+	f := &flight{world: w, options: o, report: &Report{Scenario: s.Name, KillSeed: o.KillSeed}}
+	if err := f.fly(ctx); err != nil {
+		return nil, err
+	}
+	o.Progress.Say("the daemons have ended; judging what the satellite runs now")
+	path, err := f.activeFile()
+	if err != nil {
+		return nil, err
+	}
+	v2, err := models.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the network on board: %w", err)
+	}
+	j, err := w.judge(ctx, v2, filepath.Join(o.Out, "before-after.png"))
+	if err != nil {
+		return nil, err
+	}
+	r := f.report
+	r.F1CleanV1, r.F1DriftV1, r.F1CleanV2, r.F1DriftV2 = j.v1Clean.F1, j.v1Drift.F1, j.v2Clean.F1, j.v2Drift.F1
+	r.ActiveModel = v2.Hash()
+	if info, err := os.Stat(w.model); err == nil {
+		r.ModelBytes = info.Size()
+	}
+	r.Seconds = time.Since(begun).Seconds()
+	r.judge()
+	if err := r.write(filepath.Join(o.Out, "report.json")); err != nil {
+		return nil, err
+	}
+	if len(r.Failures) > 0 {
+		return r, fmt.Errorf("%w: %s", ErrFailed, r.Failures[0])
+	}
+	return r, nil
+}
+
+// flight is a run from the start of the daemons to their end.
+type flight struct {
+	*world
+	options   Options
+	report    *Report
+	link      link.Link
+	passes    []pass
+	ground    *daemon
+	satellite *daemon
+	delivered deliveries
+
+	cut      chan struct{} // asks for the cut; of capacity 1
+	cutAsked bool
+	upBefore int64 // bytes that had gone up when the difference was handed over
+}
+
+// fly runs both daemons until the loop has turned once.
+func (f *flight) fly(ctx context.Context) (err error) {
+	if err := f.setUp(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, f.takeDown(context.WithoutCancel(ctx)))
+	}()
+	if err := f.ground.start(ctx); err != nil {
+		return err
+	}
+	if err := f.satellite.start(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, runLimit, fmt.Errorf("the loop did not turn within %s", runLimit))
+	defer cancel()
+	ctx, done := context.WithCancel(ctx)
+	defer done()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return f.openWindows(ctx) })
+	group.Go(func() error { return f.killSometimes(ctx) })
+	for _, d := range []*daemon{f.ground, f.satellite} {
+		group.Go(func() error { f.delivered.follow(ctx, d); return nil })
+	}
+	group.Go(func() error {
+		defer done()
+		return f.watch(ctx)
+	})
+	return group.Wait()
+}
+
+// setUp makes the link, the plan and the configurations.
+func (f *flight) setUp(ctx context.Context) error {
+	f.cut = make(chan struct{}, 1)
+	f.delivered.times = make(map[bundle.ID]int)
+	backend, err := choose(ctx, f.scenario.Backend)
+	if err != nil {
+		return err
+	}
+	f.report.Backend = backend.Name()
+	f.options.Progress.Say("link: " + backend.Name())
+	listen, err := freeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	f.link, err = backend.Up(ctx, link.Config{
+		Shape: link.Shape{
+			Out:  link.Lane{Rate: contact.BitRate(f.scenario.Link.Downlink)},
+			Back: link.Lane{Rate: contact.BitRate(f.scenario.Link.Uplink)},
+		},
+		Closed: true, Target: listen,
+	})
+	if err != nil {
+		return fmt.Errorf("making the link: %w", err)
+	}
+	onLeft, onRight := exec.CommandContext, exec.CommandContext
+	var dial string
+	switch l := f.link.(type) {
+	case *link.ProxyLink:
+		dial = l.Addr()
+	case *link.NetnsLink:
+		onLeft = func(ctx context.Context, name string, args ...string) *exec.Cmd {
+			return l.Command(ctx, link.Left, name, args...)
+		}
+		onRight = func(ctx context.Context, name string, args ...string) *exec.Cmd {
+			return l.Command(ctx, link.Right, name, args...)
+		}
+		listen = net.JoinHostPort(l.Addr(link.Right).String(), "4556")
+		dial = listen
+	}
+	f.passes = f.scenario.passes(time.Now())
+	if err := f.scenario.writePlan(filepath.Join(f.dir, "plan.jsonl"), f.passes); err != nil {
+		return err
+	}
+	f.ground, err = newDaemon("ground", filepath.Join(f.dir, "ground"), f.options.Perigeed, f.groundConfig(listen), onRight)
+	if err != nil {
+		return err
+	}
+	f.satellite, err = newDaemon("satellite", filepath.Join(f.dir, "satellite"), f.options.Perigeed, f.satelliteConfig(dial), onLeft)
+	return err
+}
+
+// takeDown ends the daemons and takes the link down.
+func (f *flight) takeDown(ctx context.Context) error {
+	var errs []error
+	for _, d := range []*daemon{f.satellite, f.ground} {
+		if d != nil {
+			errs = append(errs, d.stop(), d.log.Close())
+		}
+	}
+	return errors.Join(append(errs, f.link.Down(ctx))...)
+}
+
+// choose returns the backend of that name, or with auto the best that works here.
+func choose(ctx context.Context, name string) (link.Backend, error) {
+	if name == "proxy" {
+		return link.ProxyBackend{}, nil
+	}
+	netns := link.NewNetns(nil)
+	err := netns.Probe(ctx)
+	if err == nil {
+		return netns, nil
+	}
+	if name == "netns" {
+		return nil, fmt.Errorf("the scenario asks for network namespaces: %w", err)
+	}
+	return link.ProxyBackend{}, nil
+}
+
+// freeAddress returns an address on loopback that nobody listens on.
+func freeAddress(ctx context.Context) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("looking for a free port: %w", err)
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// openWindows opens the link for each pass, and cuts it once when asked to.
+func (f *flight) openWindows(ctx context.Context) error {
+	cut := f.cut
+	for i, p := range f.passes {
+		if !sleepUntil(ctx, p.start.Add(-windowLead)) {
+			return nil
+		}
+		if err := f.link.SetOpen(ctx, true); err != nil {
+			return err
+		}
+		f.report.Passes = i + 1
+		end := time.NewTimer(time.Until(p.end))
+		for open := true; open; {
+			select {
+			case <-cut:
+				cut = nil
+				f.report.Cuts++
+				f.progress.Say(fmt.Sprintf("pass %d is cut for %s while the difference is on its way", i+1, time.Duration(f.scenario.Cut.Length)))
+				if err := link.Cut(ctx, f.link, time.Duration(f.scenario.Cut.Length)); err != nil && ctx.Err() == nil {
+					end.Stop()
+					return err
+				}
+			case <-end.C:
+				open = false
+			case <-ctx.Done():
+				end.Stop()
+				return nil
+			}
+		}
+		if err := f.link.SetOpen(ctx, false); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the loop did not turn within %d passes", len(f.passes))
+}
+
+func sleepUntil(ctx context.Context, t time.Time) bool {
+	timer := time.NewTimer(time.Until(t))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Bounds of the time from one kill to the next.
+const (
+	minUntilKill = 3 * time.Second
+	maxUntilKill = 35 * time.Second
+)
+
+// killSometimes kills and restarts the satellite's daemon at random moments.
+func (f *flight) killSometimes(ctx context.Context) error {
+	rng := rand.New(rand.NewPCG(f.options.KillSeed, 0))
+	for i := range f.options.Kill {
+		pause := minUntilKill + time.Duration(rng.Int64N(int64(maxUntilKill-minUntilKill)))
+		if !sleepUntil(ctx, time.Now().Add(pause)) {
+			return nil
+		}
+		// What it counted is lost with it, so it is asked once more.
+		if _, err := f.satellite.status(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("asking the satellite before a kill: %w", err)
+		}
+		f.satellite.kill()
+		f.report.Kills++
+		f.progress.Say(fmt.Sprintf("killed the satellite's daemon, %d of %d", i+1, f.options.Kill))
+		if err := f.satellite.start(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("starting the satellite after a kill: %w", err)
+		}
+	}
+	return nil
+}
+
+// watch follows the loop until it has turned and everything has arrived.
+func (f *flight) watch(ctx context.Context) error {
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	stage := ground.Stage("")
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		for _, d := range []*daemon{f.ground, f.satellite} {
+			if d.ended() {
+				return fmt.Errorf("the %s ended by itself; see %s", d.name, d.log.Name())
+			}
+		}
+		var p ground.Progress
+		if err := readJSON(filepath.Join(f.dir, "ground", groundStatus), &p); err != nil {
+			continue // not written yet
+		}
+		f.show(&stage, &p)
+		if err := f.cutInTime(ctx, &p); err != nil {
+			return err
+		}
+		done, err := f.isDone(ctx, &p)
+		if err != nil || done {
+			return err
+		}
+	}
+}
+
+// show tells how the ground's loop goes.
+func (f *flight) show(stage *ground.Stage, p *ground.Progress) {
+	words := map[ground.Stage]string{
+		ground.StageCollect:  fmt.Sprintf("the satellite looks; the ground collects hard samples until it has %d", f.scenario.Train.Samples),
+		ground.StageFeatures: "ground: running the backbone on the hard samples",
+		ground.StageTrain:    "ground: training the head",
+		ground.StageBuild:    "ground: packing the difference",
+		ground.StageEvaluate: "ground: comparing old and new",
+		ground.StageGate:     "ground: deciding whether the new one may fly",
+		ground.StageSend:     "ground: handing over the difference",
+		ground.StageWait:     "the difference goes up, pass by pass",
+	}
+	done, of := p.Done, p.Of
+	switch p.Stage {
+	case ground.StageCollect:
+		done, of = p.Labelled, f.scenario.Train.Samples
+	case ground.StageWait:
+		stats, err := f.link.Stats(context.Background())
+		if err == nil {
+			done, of = int(min(f.gone(stats), p.DeltaBytes)/1000), int(p.DeltaBytes/1000)
+		}
+	}
+	if p.Stage != *stage && len(p.Rounds) == 0 {
+		*stage = p.Stage
+		f.progress.Stage(words[p.Stage], of)
+	}
+	f.progress.Step(done)
+}
+
+// gone is how many bytes went up since the difference was handed over.
+func (f *flight) gone(s link.Stats) int64 { return s.Back.Bytes - f.upBefore }
+
+// cutInTime asks for the cut once enough of the difference has gone up.
+func (f *flight) cutInTime(ctx context.Context, p *ground.Progress) error {
+	if f.scenario.Cut.After == 0 || p.Stage != ground.StageWait && p.Stage != ground.StageSend || p.DeltaBytes == 0 {
+		return nil
+	}
+	stats, err := f.link.Stats(ctx)
+	if err != nil {
+		return err
+	}
+	if f.upBefore == 0 {
+		f.upBefore = max(stats.Back.Bytes, 1)
+	}
+	if !f.cutAsked && float64(f.gone(stats)) > f.scenario.Cut.After*float64(p.DeltaBytes) {
+		f.cutAsked = true
+		f.cut <- struct{}{}
+	}
+	return nil
+}
+
+// isDone tells whether the round has ended and nothing is on its way any more, and
+// then takes the figures.
+func (f *flight) isDone(ctx context.Context, p *ground.Progress) (bool, error) {
+	if len(p.Rounds) == 0 {
+		return false, nil
+	}
+	round := p.Rounds[0]
+	if round.Outcome != ground.OutcomeDeployed {
+		return false, fmt.Errorf("the round ended as %q: %s", round.Outcome, round.Reason)
+	}
+	seen, err := f.takenPictures()
+	if err != nil || seen.Taken < uint64(f.scenario.Scenes.Drifted) || seen.PendingBatches > 0 || uint64(p.Received) < seen.Hard {
+		return false, nil // the satellite is still looking, or its news on its way
+	}
+	if f.options.Kill > f.report.Kills {
+		return false, nil
+	}
+	up, err := f.satellite.status(ctx)
+	if err != nil {
+		return false, nil // it is just being killed
+	}
+	down, err := f.ground.status(ctx)
+	if err != nil {
+		return false, nil
+	}
+	if up.Custody.Held+down.Custody.Held > 0 {
+		return false, nil
+	}
+	stats, err := f.link.Stats(ctx)
+	if err != nil {
+		return false, err
+	}
+	r := f.report
+	r.AnnouncedModel, r.DeltaBytes = p.Announced, round.DeltaBytes
+	r.UplinkBytes, r.UplinkSeconds, r.DownlinkBytes = stats.Back.Bytes, stats.Back.Busy.Seconds(), stats.Out.Bytes
+	r.Pictures, r.PicturesBytes = int(seen.Taken), int64(seen.TakenBytes)
+	r.SamplesHard, r.SamplesReceived = int(seen.Hard), p.Received
+	r.DeliveredTwice = f.delivered.twice()
+	r.Undelivered = up.Custody.Held + down.Custody.Held
+	all := sum(f.satellite.counters(), f.ground.counters())
+	r.BundlesCreated, r.BundlesSent, r.BundlesDelivered = all.BundlesCreated, all.BundlesSent, all.BundlesDelivered
+	r.CustodyAccepted, r.CustodyReleased = all.CustodyAccepted, all.CustodyReleased
+	r.Retransmissions, r.Duplicates = all.Retransmissions, all.Duplicates
+	return true, nil
+}
+
+func readJSON(path string, v any) error {
+	text, err := os.ReadFile(filepath.Clean(path))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, v)
+}

@@ -1,0 +1,148 @@
+// Package lab runs scenarios: real daemons as separate processes, joined by
+// emulated links, with everything measured and put into a report.
+//
+// It looks at the daemons as an operator does, through their sockets and files,
+// and refuses to know their insides.
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/pelletier/go-toml/v2"
+
+	"perigee/bundle/contact"
+)
+
+// ErrScenario is wrapped by every error about a scenario file.
+var ErrScenario = errors.New("invalid scenario")
+
+// Scenario is a scenario file.
+type Scenario struct {
+	Name    string `toml:"name"`
+	Seed    uint64 `toml:"seed"`
+	Backend string `toml:"backend"` // auto, netns or proxy
+
+	Link struct {
+		Uplink   Rate `toml:"uplink"`   // ground to satellite
+		Downlink Rate `toml:"downlink"` // satellite to ground
+	} `toml:"link"`
+	Passes struct {
+		First  Duration `toml:"first"` // from the start of the daemons
+		Length Duration `toml:"length"`
+		Gap    Duration `toml:"gap"`
+		Count  int      `toml:"count"`
+	} `toml:"passes"`
+	Cut struct {
+		After  float64  `toml:"after"` // share of the difference that has gone up; 0 for no cut
+		Length Duration `toml:"length"`
+	} `toml:"cut"`
+	Scenes struct {
+		Clean    int      `toml:"clean"`    // learned before launch
+		Drifted  int      `toml:"drifted"`  // seen in flight
+		HeldOut  int      `toml:"held_out"` // of each kind, to judge
+		Golden   int      `toml:"golden"`   // of the satellite's self-test
+		Interval Duration `toml:"interval"` // from one picture to the next
+	} `toml:"scenes"`
+	Launch Training `toml:"launch"`
+	Train  struct {
+		Samples int     `toml:"samples"` // labelled ones that begin a round
+		F1Delta float64 `toml:"f1_delta"`
+		Training
+	} `toml:"train"`
+	Delta struct {
+		Bits      int `toml:"bits"`
+		PartBytes int `toml:"part_bytes"`
+	} `toml:"delta"`
+}
+
+// Training steers a training.
+type Training struct {
+	Epochs       int     `toml:"epochs"`
+	LearningRate float64 `toml:"learning_rate"`
+	Batch        int     `toml:"batch"`
+}
+
+// ReadScenario reads a scenario file. Errors wrap ErrScenario and name the key.
+func ReadScenario(path string) (*Scenario, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the scenario: %w", err)
+	}
+	var s Scenario
+	err = toml.NewDecoder(strings.NewReader(string(text))).DisallowUnknownFields().Decode(&s)
+	var strict *toml.StrictMissingError
+	switch {
+	case errors.As(err, &strict):
+		return nil, fmt.Errorf("%w %s: unknown keys:\n%s", ErrScenario, path, strict)
+	case err != nil:
+		return nil, fmt.Errorf("%w %s: %w", ErrScenario, path, err)
+	}
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("%w %s: %w", ErrScenario, path, err)
+	}
+	return &s, nil
+}
+
+func (s *Scenario) check() error {
+	for _, n := range []struct {
+		key        string
+		value, low int
+	}{
+		{"passes.count", s.Passes.Count, 1},
+		{"scenes.clean", s.Scenes.Clean, 1}, {"scenes.drifted", s.Scenes.Drifted, 1},
+		{"scenes.held_out", s.Scenes.HeldOut, 1}, {"scenes.golden", s.Scenes.Golden, 1},
+		{"launch.epochs", s.Launch.Epochs, 1}, {"launch.batch", s.Launch.Batch, 1},
+		{"train.samples", s.Train.Samples, 2}, {"train.epochs", s.Train.Epochs, 1}, {"train.batch", s.Train.Batch, 1},
+		{"delta.bits", s.Delta.Bits, 2}, {"delta.part_bytes", s.Delta.PartBytes, 1024},
+	} {
+		if n.value < n.low {
+			return fmt.Errorf("%s is %d, want at least %d", n.key, n.value, n.low)
+		}
+	}
+	switch {
+	case s.Name == "":
+		return errors.New("name is empty")
+	case s.Backend != "auto" && s.Backend != "netns" && s.Backend != "proxy":
+		return fmt.Errorf("backend is %q, want auto, netns or proxy", s.Backend)
+	case s.Link.Uplink == 0 || s.Link.Downlink == 0:
+		return errors.New("link.uplink and link.downlink are required, such as \"100 kbit/s\"")
+	case s.Passes.Length < Duration(time.Second) || s.Passes.Gap < Duration(time.Second):
+		return errors.New("passes.length and passes.gap must be at least 1s")
+	case s.Cut.After < 0 || s.Cut.After >= 1:
+		return fmt.Errorf("cut.after is %v, want 0 to below 1", s.Cut.After)
+	case s.Train.Samples > s.Scenes.Drifted:
+		return fmt.Errorf("train.samples is %d, more than the %d drifted scenes", s.Train.Samples, s.Scenes.Drifted)
+	}
+	return nil
+}
+
+// Duration is a length of time written as "24s".
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil || v < 0 {
+		return fmt.Errorf("%q is not a duration; write it like 500ms or 24s", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// Rate is a bit rate written as "100 kbit/s".
+type Rate contact.BitRate
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *Rate) UnmarshalText(text []byte) error {
+	value, unit, err := humanize.ParseSI(string(text))
+	if err != nil || unit != "bit/s" || value < 1 {
+		return fmt.Errorf("%q is not a rate; write it like \"100 kbit/s\" or \"100 Mbit/s\"", text)
+	}
+	*r = Rate(value)
+	return nil
+}
