@@ -17,9 +17,15 @@ import (
 // TestSessionsInDocs runs the sessions that the documents show, and holds what they
 // print against what the documents say that they print.
 func TestSessionsInDocs(t *testing.T) {
-	for _, name := range []string{"README.md"} {
+	root, programs := moduleRoot(t), t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", programs+string(filepath.Separator),
+		"perigee/cmd/perigee", "perigee/cmd/perigeed")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the programs: %v\n%s", err, out)
+	}
+	for _, name := range []string{"README.md", "docs/quickstart.md"} {
 		t.Run(name, func(t *testing.T) {
-			root := moduleRoot(t)
+			t.Parallel()
 			text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
 			if err != nil {
 				t.Fatal(err)
@@ -32,7 +38,7 @@ func TestSessionsInDocs(t *testing.T) {
 			if !built {
 				t.Fatal(`the session does not begin with "make build"`)
 			}
-			got := runSession(t, root, script)
+			got := runSession(t, programs, script)
 			if got, want := normalized(got), normalized(strings.Join(outputs, "")); !slices.Equal(got, want) {
 				t.Errorf("the session printed\n%s\n\nthe document says\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
@@ -68,20 +74,13 @@ func fenced(text, marker, language string) []string {
 	return blocks
 }
 
-// runSession runs a script as somebody would in a clone after "make build", with
-// ports that are free, and returns what it printed.
-func runSession(t *testing.T, root, script string) string {
+// runSession runs a script as somebody would in a clone after "make build" has put
+// the programs there, with ports that are free, and returns what it printed.
+func runSession(t *testing.T, programs, script string) string {
 	t.Helper()
 	clone := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(clone, "bin")+string(filepath.Separator),
-		"perigee/cmd/perigee", "perigee/cmd/perigeed")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the programs: %v\n%s", err, out)
-	}
-	for _, shared := range []string{"docs", "README.md", "LICENSE"} {
-		if err := os.Symlink(filepath.Join(root, shared), filepath.Join(clone, shared)); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.Symlink(programs, filepath.Join(clone, "bin")); err != nil {
+		t.Fatal(err)
 	}
 	output, err := os.Create(filepath.Join(clone, "output"))
 	if err != nil {
@@ -135,6 +134,7 @@ func normalized(text string) []string {
 		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`, "TIME"},
 		{`@\d+\.\d+`, "@ID"},
 		{`127\.0\.0\.1:\d+`, "ADDRESS"},
+		{`\b\d{9}\.\d+`, "NUMBER"},
 		{`[0-9./]+ ms\b`, "TIMES"},
 		{`\b(\d+h)?(\d+m)?\d+(\.\d+)?s\b`, "SPAN"},
 		{`[ \t]+`, " "},
