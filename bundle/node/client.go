@@ -101,12 +101,15 @@ func (c *client) delivery(rec store.Record) (*app.Delivery, error) {
 		ID: rec.ID, Source: rec.ID.Source, Destination: rec.Destination, Received: rec.Received, Size: rec.PayloadLen,
 		Payload: &section{io.NewSectionReader(content, rec.HeaderLen, rec.PayloadLen), content},
 		Ack: func(ctx context.Context) error {
-			if !c.unlease(h) {
+			if !c.leased(h) {
 				return fmt.Errorf("acknowledging %s: it was acknowledged or released before: %w", rec.ID, app.ErrNotFound)
 			}
+			// Until it is answered the lease stays, so that a failure can be
+			// followed by another try or by Release.
 			if err := c.ask(ctx, core.Ack{Handle: h}, nil); err != nil {
 				return fmt.Errorf("acknowledging %s: %w", rec.ID, err)
 			}
+			c.unlease(h)
 			return nil
 		},
 		Release: func(context.Context) error {
@@ -116,6 +119,13 @@ func (c *client) delivery(rec store.Record) (*app.Delivery, error) {
 			return nil
 		},
 	}, nil
+}
+
+// leased tells whether a bundle is lent to this client.
+func (c *client) leased(h store.Handle) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leases[h]
 }
 
 // unlease ends a lease and tells whether there was one.
