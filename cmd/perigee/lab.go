@@ -28,6 +28,7 @@ and measure what they do.`)
 // labRun is perigee lab run.
 type labRun struct {
 	out, perigeed string
+	backend       string
 	kill          int
 	killSeed      uint64
 }
@@ -35,6 +36,7 @@ type labRun struct {
 func (o *labRun) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.out, "out", filepath.Join("out", "demo"), "`folder` of the results")
 	f.StringVar(&o.perigeed, "perigeed", "", "`path` of the daemon's program (default: beside this one)")
+	f.StringVar(&o.backend, "backend", "", "emulate the link by auto, netns or `proxy` (default: what the scenario says)")
 	f.IntVar(&o.kill, "kill", 0, "kill the satellite's daemon so many `times` at random moments")
 	f.Uint64Var(&o.killSeed, "kill-seed", 0, "`seed` of these moments (default: random, printed)")
 }
@@ -61,6 +63,11 @@ func (o *labRun) run(c *cobra.Command, e *env, path string) error {
 	scenario, err := lab.ReadScenario(path)
 	if err != nil {
 		return usagef("%w", err)
+	}
+	if o.backend != "" {
+		if err := scenario.SetBackend(o.backend); err != nil {
+			return usagef("--backend: %w", err)
+		}
 	}
 	if o.kill < 0 {
 		return usagef("--kill is %d; it cannot be negative", o.kill)

@@ -78,7 +78,7 @@ func ReadScenario(path string) (*Scenario, error) {
 	var strict *toml.StrictMissingError
 	switch {
 	case errors.As(err, &strict):
-		return nil, fmt.Errorf("%w %s: unknown keys:\n%s", ErrScenario, path, strict)
+		return nil, fmt.Errorf("%w %s: unknown keys:\n%s", ErrScenario, path, strict.String())
 	case err != nil:
 		return nil, fmt.Errorf("%w %s: %w", ErrScenario, path, err)
 	}
@@ -86,6 +86,12 @@ func ReadScenario(path string) (*Scenario, error) {
 		return nil, fmt.Errorf("%w %s: %w", ErrScenario, path, err)
 	}
 	return &s, nil
+}
+
+// SetBackend chooses the backend in place of the scenario's.
+func (s *Scenario) SetBackend(name string) error {
+	s.Backend = name
+	return s.check()
 }
 
 func (s *Scenario) check() error {
