@@ -208,10 +208,10 @@ func (u *updates) end(r payload.Receipt) error {
 }
 
 // assemble joins the parts of a complete update and checks the whole.
-func (open *update) assemble() ([]byte, error) {
-	whole := bytes.NewBuffer(make([]byte, 0, open.meta.Size))
-	for i := range open.meta.Count {
-		p, err := readPart(partPath(open.dir, i))
+func (u *update) assemble() ([]byte, error) {
+	whole := bytes.NewBuffer(make([]byte, 0, u.meta.Size))
+	for i := range u.meta.Count {
+		p, err := readPart(partPath(u.dir, i))
 		if err != nil {
 			return nil, fmt.Errorf("part %d: %w", i, err)
 		}
@@ -220,8 +220,8 @@ func (open *update) assemble() ([]byte, error) {
 		}
 		whole.Write(p.Data)
 	}
-	if got := models.HashBytes(whole.Bytes()); got != open.meta.Hash {
-		return nil, fmt.Errorf("the parts make %v, announced was %v", got, open.meta.Hash)
+	if got := models.HashBytes(whole.Bytes()); got != u.meta.Hash {
+		return nil, fmt.Errorf("the parts make %v, announced was %v", got, u.meta.Hash)
 	}
 	return whole.Bytes(), nil
 }

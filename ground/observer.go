@@ -10,7 +10,7 @@ import (
 	"perigee/models/payload"
 )
 
-// ErrNoLabel: nobody has labelled the sample yet.
+// ErrNoLabel is the answer of a Labeller when nobody has labelled the sample yet.
 var ErrNoLabel = errors.New("sample has no label yet")
 
 // A Labeller says what is in a picture.

@@ -97,15 +97,6 @@ func (w *world) downlink(service uint64, data []byte) {
 	w.mission.Inject(satellite(), station().WithService(service), data)
 }
 
-func (w *world) receipt(r payload.Receipt) {
-	w.t.Helper()
-	data, err := r.Encode()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.downlink(serviceReceipts, data)
-}
-
 // parts returns the parts that were sent to a satellite, by index.
 func (w *world) parts(to bundle.EID) map[uint32]payload.ModelPart {
 	w.t.Helper()

@@ -10,6 +10,9 @@ import (
 	"perigee/bundle/dtntime"
 )
 
+// version is set by the linker; see the Makefile.
+var version = "unknown"
+
 // defaultSocket is where the daemon listens unless it is told otherwise.
 const defaultSocket = "/run/perigee/perigee.sock"
 
@@ -73,6 +76,7 @@ Environment:
 	flags := root.PersistentFlags()
 	flags.VarP(&e.output, "output", "o", "how data is written: `table` or json")
 	flags.StringVar(&e.socket, "socket", socket, "`path` of the daemon's socket")
+	root.Version = version
 	root.SilenceUsage = true
 	root.SilenceErrors = true
 	root.SetIn(e.in)

@@ -15,6 +15,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// version is set by the linker; see the Makefile.
+var version = "unknown"
+
 // Exit codes.
 const (
 	exitDone   = 0
@@ -41,8 +44,9 @@ type options struct {
 func execute(ctx context.Context, args []string, hangup <-chan os.Signal, stdout, stderr io.Writer) int {
 	var o options
 	cmd := &cobra.Command{
-		Use:   "perigeed --config FILE",
-		Short: "Run a Perigee node",
+		Use:     "perigeed --config FILE",
+		Short:   "Run a Perigee node",
+		Version: version,
 		Long: `Perigeed runs a node: it keeps bundles, takes custody of them and sends them on
 while links are there. With a table [satellite] or [ground] in its configuration
 it also runs that application. It logs to standard error.

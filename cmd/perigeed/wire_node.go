@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"perigee/bundle/contact"
@@ -70,7 +69,7 @@ func (a *assembly) closeListeners() error {
 func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan, log *slog.Logger) (*assembly, error) {
 	links := c.sessions()
 	a := &assembly{cfg: node.Config{
-		Node: c.Node.ID, Version: version(), Store: s, Clock: clock{}, Log: log.With("part", "node"), Plan: plan,
+		Node: c.Node.ID, Version: version, Store: s, Clock: clock{}, Log: log.With("part", "node"), Plan: plan,
 		AcceptCustody: c.Custody.Accept, Aggregate: c.Custody.Aggregate.dtn(),
 		StatusReports: c.Node.StatusReports, MaxBundle: int64(c.Node.MaxBundle), SpoolDir: c.Node.DataDir,
 	}}
@@ -101,12 +100,4 @@ func (c *config) sessions() tcpcl.Config {
 		keepalive = -1 // none; zero would be the default
 	}
 	return tcpcl.Config{NodeID: c.Node.ID.String(), Keepalive: keepalive, TransferMRU: uint64(c.Node.MaxBundle)}
-}
-
-// version is what the build says of itself.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }

@@ -104,7 +104,7 @@ func (o Options) fetchEarth(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make a temporary folder: %w", err)
 	}
-	defer os.RemoveAll(temp)
+	defer func() { _ = os.RemoveAll(temp) }() // a temporary folder that stays harms nobody
 	if _, err := run(ctx, "npm", "install Node.js with npm (package npm)",
 		temp, "pack", "--silent", npmPackage); err != nil {
 		return err

@@ -59,6 +59,6 @@ func (s *Store) makeBallast() {
 	}
 	if err != nil {
 		s.log.Warn("cannot make the ballast; a full disk will be harder to get out of", "file", s.ballast(), "error", err)
-		s.fs.Remove(s.ballast())
+		_ = s.fs.Remove(s.ballast()) // what is left of it helps nobody
 	}
 }

@@ -182,7 +182,7 @@ func crcOf(in *bufio.Reader, n int64, crc uint32, table *crc32.Table) (uint32, e
 			return 0, err
 		}
 		crc = crc32.Update(crc, table, chunk)
-		in.Discard(len(chunk)) // cannot fail: the bytes were peeked
+		_, _ = in.Discard(len(chunk)) // cannot fail: the bytes were peeked
 		n -= int64(len(chunk))
 	}
 	return crc, nil

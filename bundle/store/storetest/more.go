@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"testing"
@@ -260,7 +259,7 @@ func testClose(t *testing.T, open Open) {
 		"forget": func() error { return s.Forget(context.Background(), 1) },
 	} {
 		if call() == nil {
-			t.Error(fmt.Sprintf("%s worked on a closed store", what))
+			t.Errorf("%s worked on a closed store", what)
 		}
 	}
 }
