@@ -18,7 +18,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -143,7 +142,7 @@ func (a *Agent) prepare(ctx context.Context) error {
 	}
 	a.receipts.out = app.Outgoing{
 		To: a.cfg.Ground.WithService(ServiceReceipts), Custody: true,
-		Lifetime: a.cfg.Updates.ReceiptLifetime.dtn(), Priority: bundle.PriorityExpedited,
+		Lifetime: a.cfg.Updates.ReceiptLifetime, Priority: bundle.PriorityExpedited,
 	}
 	if a.updates, err = openUpdates(&a.cfg, a.disk, a.log); err != nil {
 		return err
@@ -224,7 +223,7 @@ func (a *Agent) prepareMiner() error {
 	}
 	box.out = app.Outgoing{
 		To: a.cfg.Ground.WithService(ServiceSamples), Custody: true,
-		Lifetime: a.cfg.Batch.Lifetime.dtn(), Priority: a.cfg.Batch.Priority,
+		Lifetime: a.cfg.Batch.Lifetime, Priority: a.cfg.Batch.Priority,
 	}
 	a.miner = &miner{
 		cfg: &a.cfg, clock: a.clock, disk: a.disk, log: a.log, source: newSource(a.cfg.Source), filter: filter,
@@ -246,7 +245,7 @@ func (a *Agent) openOutbox(name string, keep func(letter) bool) (*outbox, error)
 func (a *Agent) stream() *rand.Rand { return rand.New(rand.NewPCG(a.rand.Uint64(), a.rand.Uint64())) }
 
 func (a *Agent) newBackoff() backoff {
-	return backoff{first: time.Duration(a.cfg.Retry.First), most: time.Duration(a.cfg.Retry.Most), rand: a.stream()}
+	return backoff{first: a.cfg.Retry.First.Std(), most: a.cfg.Retry.Most.Std(), rand: a.stream()}
 }
 
 func (a *Agent) goldenDir() string {

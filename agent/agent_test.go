@@ -16,6 +16,7 @@ import (
 	"perigee/agent/durable"
 	"perigee/bundle"
 	"perigee/bundle/app"
+	"perigee/bundle/dtntime"
 	"perigee/models"
 	"perigee/models/mining"
 	"perigee/models/payload"
@@ -102,7 +103,7 @@ func TestListIsReplayed(t *testing.T) {
 	}
 	w.cfg.Source.List = filepath.Join(w.cfg.Source.Folder, "list.jsonl")
 	w.cfg.Source.Folder = ""
-	w.cfg.Batch.MaxWait = Duration(time.Hour) // the end of the list closes the batch
+	w.cfg.Batch.MaxWait = dtntime.Hour // the end of the list closes the batch
 	if err := os.WriteFile(w.cfg.Source.List, bytes.TrimRight(list.Bytes(), "\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func TestListIsReplayed(t *testing.T) {
 
 func TestFullNodeLosesNothing(t *testing.T) {
 	w := newWorld(t, 5)
-	w.cfg.Telemetry.Interval = Duration(time.Millisecond)
+	w.cfg.Telemetry.Interval = dtntime.Millisecond
 	w.mission.Refuse(40)
 	w.runAll(w.quiet)
 	for _, id := range w.ids {
@@ -138,7 +139,7 @@ func TestFullNodeLosesNothing(t *testing.T) {
 func TestFullOutboxStopsTheCamera(t *testing.T) {
 	w := newWorld(t, 12)
 	w.cfg.Source.MaxPictureBytes, w.cfg.Batch.Bytes, w.cfg.Batch.OutboxBytes = 1000, 1000, 2000
-	w.cfg.Telemetry.Interval = Duration(time.Hour)
+	w.cfg.Telemetry.Interval = dtntime.Hour
 	w.mission.Refuse(1 << 30)
 	client := w.mission.Open(satellite(), agenttest.NewFuse(-1))
 	a, err := New(w.cfg, Parts{Client: client, Clock: w.mission.Clock})
@@ -174,14 +175,14 @@ func TestFullOutboxStopsTheCamera(t *testing.T) {
 func TestTelemetry(t *testing.T) {
 	w := newWorld(t, 3)
 	to := groundNode().WithService(ServiceTelemetry)
-	w.cfg.Telemetry.Interval = Duration(time.Millisecond)
+	w.cfg.Telemetry.Interval = dtntime.Millisecond
 	last := func() *payload.Telemetry {
 		all := w.mission.SentTo(to)
 		if len(all) == 0 {
 			return &payload.Telemetry{}
 		}
 		s := all[len(all)-1]
-		if s.Out.Custody || s.Out.Lifetime != w.cfg.Telemetry.Lifetime.dtn() {
+		if s.Out.Custody || s.Out.Lifetime != w.cfg.Telemetry.Lifetime {
 			t.Errorf("telemetry with custody %v and lifetime %v", s.Out.Custody, s.Out.Lifetime)
 		}
 		m, err := payload.DecodeTelemetry(s.Payload)

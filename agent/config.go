@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"perigee/bundle"
 	"perigee/bundle/dtntime"
@@ -21,24 +20,6 @@ const (
 
 // ErrConfig is wrapped by every error about a Config.
 var ErrConfig = errors.New("unusable satellite configuration")
-
-// Duration is a length of time that configuration files write as "2s" or "24h".
-type Duration time.Duration
-
-// UnmarshalText reads what time.ParseDuration does.
-func (d *Duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
-	if err != nil {
-		return fmt.Errorf("%q is not a duration; write it like 2s, 5m or 24h", text)
-	}
-	*d = Duration(v)
-	return nil
-}
-
-// MarshalText writes d as time.Duration prints it.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
-
-func (d Duration) dtn() dtntime.Duration { return dtntime.Of(time.Duration(d)) }
 
 // Config describes the satellite application. DefaultConfig fills in what is
 // not marked as required.
@@ -74,7 +55,7 @@ type SourceConfig struct {
 	// the picture in place of Interval) may be given. Lines may be appended.
 	List string `toml:"list"`
 	// Interval is the time from one picture to the next; 1s.
-	Interval Duration `toml:"interval"`
+	Interval dtntime.Duration `toml:"interval"`
 	// MaxPictureBytes bounds one picture file; 1 MiB. Larger ones are counted
 	// and left out.
 	MaxPictureBytes int64 `toml:"max_picture_bytes"`
@@ -93,9 +74,9 @@ type BatchConfig struct {
 	Samples int   `toml:"samples"` // closed at so many; 32
 	Bytes   int64 `toml:"bytes"`   // closed before its pictures exceed this; 1 MiB
 	// MaxWait closes a batch when its first sample is that old; 1m.
-	MaxWait  Duration        `toml:"max_wait"`
-	Lifetime Duration        `toml:"lifetime"` // of the bundle; 7 days
-	Priority bundle.Priority `toml:"priority"` // bulk
+	MaxWait  dtntime.Duration `toml:"max_wait"`
+	Lifetime dtntime.Duration `toml:"lifetime"` // of the bundle; 7 days
+	Priority bundle.Priority  `toml:"priority"` // bulk
 	// OutboxBytes bounds the closed batches that the node has not taken. When
 	// they reach it, no further picture is processed until it takes one; 64 MiB.
 	OutboxBytes int64 `toml:"outbox_bytes"`
@@ -104,8 +85,8 @@ type BatchConfig struct {
 // TelemetryConfig steers telemetry, of which the latest matters: it travels
 // without custody and expires.
 type TelemetryConfig struct {
-	Interval Duration `toml:"interval"` // 30s
-	Lifetime Duration `toml:"lifetime"` // of the bundle; 1h
+	Interval dtntime.Duration `toml:"interval"` // 30s
+	Lifetime dtntime.Duration `toml:"lifetime"` // of the bundle; 1h
 }
 
 // UpdateConfig steers changes of model.
@@ -121,32 +102,32 @@ type UpdateConfig struct {
 	MaxBytes int64 `toml:"max_bytes"`
 	MaxOpen  int   `toml:"max_open"`
 	// ReceiptLifetime is how long a receipt may be on its way; 7 days.
-	ReceiptLifetime Duration `toml:"receipt_lifetime"`
+	ReceiptLifetime dtntime.Duration `toml:"receipt_lifetime"`
 }
 
 // RetryConfig says how to wait for a node that cannot take a bundle now: First,
 // then twice as long each time, up to Most, with a random share of half taken off.
 type RetryConfig struct {
-	First Duration `toml:"first"` // 200ms
-	Most  Duration `toml:"most"`  // 30s
+	First dtntime.Duration `toml:"first"` // 200ms
+	Most  dtntime.Duration `toml:"most"`  // 30s
 }
 
 // DefaultConfig returns a Config with every default filled in.
 func DefaultConfig() Config {
-	const week = Duration(7 * 24 * time.Hour)
+	const week = 7 * dtntime.Day
 	return Config{
 		ModelHead: 13,
-		Source:    SourceConfig{Interval: Duration(time.Second), MaxPictureBytes: 1 << 20},
+		Source:    SourceConfig{Interval: dtntime.Second, MaxPictureBytes: 1 << 20},
 		Detect:    DetectConfig{Threshold: 0.25, NMS: 0.4, Threads: 1},
 		Mining:    mining.Config{Name: mining.IBT},
 		Batch: BatchConfig{
-			Samples: 32, Bytes: 1 << 20, MaxWait: Duration(time.Minute), Lifetime: week,
+			Samples: 32, Bytes: 1 << 20, MaxWait: dtntime.Minute, Lifetime: week,
 			Priority: bundle.PriorityBulk, OutboxBytes: 64 << 20,
 		},
-		Telemetry: TelemetryConfig{Interval: Duration(30 * time.Second), Lifetime: Duration(time.Hour)},
+		Telemetry: TelemetryConfig{Interval: 30 * dtntime.Second, Lifetime: dtntime.Hour},
 		Updates:   UpdateConfig{MinF1: 0.3, MaxBytes: 48 << 20, MaxOpen: 4, ReceiptLifetime: week},
 		Craft:     DefaultSpacecraft(),
-		Retry:     RetryConfig{First: Duration(200 * time.Millisecond), Most: Duration(30 * time.Second)},
+		Retry:     RetryConfig{First: 200 * dtntime.Millisecond, Most: 30 * dtntime.Second},
 	}
 }
 
@@ -215,15 +196,15 @@ func (c *Config) validateAmounts() error {
 func (c *Config) validateTimes() error {
 	for _, d := range []struct {
 		key   string
-		value Duration
+		value dtntime.Duration
 	}{
 		{"source.interval", c.Source.Interval}, {"batch.max_wait", c.Batch.MaxWait},
 		{"batch.lifetime", c.Batch.Lifetime}, {"telemetry.interval", c.Telemetry.Interval},
 		{"telemetry.lifetime", c.Telemetry.Lifetime}, {"updates.receipt_lifetime", c.Updates.ReceiptLifetime},
 		{"retry.first", c.Retry.First}, {"retry.most", c.Retry.Most},
 	} {
-		if d.value < Duration(time.Millisecond) {
-			return fmt.Errorf("%s is %v, want at least 1ms", d.key, time.Duration(d.value))
+		if d.value < dtntime.Millisecond {
+			return fmt.Errorf("%s is %v, want at least 1ms", d.key, d.value)
 		}
 	}
 	if c.Retry.Most < c.Retry.First {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -30,7 +29,7 @@ func TestValidate(t *testing.T) {
 		"batch.outbox_bytes":       func(c *Config) { c.Batch.OutboxBytes = 1 },
 		"updates.max_open":         func(c *Config) { c.Updates.MaxOpen = 0 },
 		"updates.max_bytes":        func(c *Config) { c.Updates.MaxBytes = 1 << 40 },
-		"retry.most":               func(c *Config) { c.Retry.First = Duration(time.Hour) },
+		"retry.most":               func(c *Config) { c.Retry.First = dtntime.Hour },
 		"spacecraft.period":        func(c *Config) { c.Craft.Period = 0 },
 		"spacecraft.eclipse":       func(c *Config) { c.Craft.Eclipse = 1 },
 		"spacecraft.capacity_wh":   func(c *Config) { c.Craft.CapacityWh = 0 },
@@ -49,7 +48,7 @@ func TestConfigReadsFromTOML(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Ground != groundNode() || c.Source.Interval != Duration(90*time.Second) || c.Batch.Priority.String() != "expedited" || c.Batch.Samples != 32 {
+	if c.Ground != groundNode() || c.Source.Interval != 90*dtntime.Second || c.Batch.Priority.String() != "expedited" || c.Batch.Samples != 32 {
 		t.Errorf("config %+v", c)
 	}
 	if err := toml.Unmarshal([]byte("[source]\ninterval = 'soon'\n"), &c); err == nil {
@@ -65,7 +64,7 @@ func TestSpacecraft(t *testing.T) {
 	start := dtntime.Time(820454400000)
 	sunlit, shadow := 0, 0
 	last := s.At(start, 0)
-	for at := start; at < start.Add(2*s.Period.dtn()); at = at.Add(dtntime.Minute) {
+	for at := start; at < start.Add(2*s.Period); at = at.Add(dtntime.Minute) {
 		v := s.At(at, 0)
 		if v != s.At(at, 0) {
 			t.Fatalf("two answers for %v", at)

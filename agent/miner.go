@@ -152,7 +152,7 @@ func (m *miner) run(ctx context.Context) error {
 // untilNext returns how long to wait before the next picture, the one before
 // having been begun at last.
 func (m *miner) untilNext(p *picture, last dtntime.Time) time.Duration {
-	wait := time.Duration(m.cfg.Source.Interval)
+	wait := m.cfg.Source.Interval.Std()
 	if p != nil && p.pause > 0 {
 		wait = p.pause
 	}
@@ -161,7 +161,7 @@ func (m *miner) untilNext(p *picture, last dtntime.Time) time.Duration {
 
 // aged tells whether the open batch has waited long enough.
 func (m *miner) aged() bool {
-	return m.clock.Now().Sub(m.state.Opened) >= m.cfg.Batch.MaxWait.dtn()
+	return m.clock.Now().Sub(m.state.Opened) >= m.cfg.Batch.MaxWait
 }
 
 // process looks at one picture and makes the outcome durable.

@@ -95,9 +95,9 @@ func (*list) ended() bool { return true }
 
 // listLine is a line of a list. Other keys are left to other readers.
 type listLine struct {
-	Image string    `json:"image"`
-	Taken time.Time `json:"taken"`
-	Pause Duration  `json:"pause"`
+	Image string           `json:"image"`
+	Taken time.Time        `json:"taken"`
+	Pause dtntime.Duration `json:"pause"`
 }
 
 func (l *list) next(at cursor) (*picture, error) {
@@ -119,7 +119,7 @@ func (l *list) next(at cursor) (*picture, error) {
 		return p, nil
 	}
 	p.path, p.name = filepath.Join(filepath.Dir(l.path), entry.Image), filepath.Base(entry.Image)
-	p.taken, p.pause = dtntime.FromTime(entry.Taken), time.Duration(entry.Pause)
+	p.taken, p.pause = dtntime.FromTime(entry.Taken), entry.Pause.Std()
 	return p, nil
 }
 

@@ -11,20 +11,19 @@ import (
 // its telemetry reports in place of sensors. It is a function of time, the
 // computer's duty and a seed, so it goes on after a restart as if there was none.
 type Spacecraft struct {
-	Period     Duration `toml:"period"`      // of one orbit; 94m36s
-	Eclipse    float64  `toml:"eclipse"`     // share of an orbit in the Earth's shadow; 0.36
-	CapacityWh float64  `toml:"capacity_wh"` // of the battery; 118
-	PanelW     float64  `toml:"panel_w"`     // power of the panels in the sun; 60
-	BusW       float64  `toml:"bus_w"`       // load that is always there; 22
-	ComputeW   float64  `toml:"compute_w"`   // further load while the network runs; 12
-	Seed       uint64   `toml:"seed"`        // phase of the orbit and noise of the sensors
+	Period     dtntime.Duration `toml:"period"`      // of one orbit; 94m36s
+	Eclipse    float64          `toml:"eclipse"`     // share of an orbit in the Earth's shadow; 0.36
+	CapacityWh float64          `toml:"capacity_wh"` // of the battery; 118
+	PanelW     float64          `toml:"panel_w"`     // power of the panels in the sun; 60
+	BusW       float64          `toml:"bus_w"`       // load that is always there; 22
+	ComputeW   float64          `toml:"compute_w"`   // further load while the network runs; 12
+	Seed       uint64           `toml:"seed"`        // phase of the orbit and noise of the sensors
 }
 
 // DefaultSpacecraft returns a 25 kg satellite in an orbit of 500 km.
 func DefaultSpacecraft() Spacecraft {
-	const secondsOfOrbit = 5676
 	return Spacecraft{
-		Period: Duration(secondsOfOrbit * 1e9), Eclipse: 0.36,
+		Period: 94*dtntime.Minute + 36*dtntime.Second, Eclipse: 0.36,
 		CapacityWh: 118, PanelW: 60, BusW: 22, ComputeW: 12,
 	}
 }
@@ -47,8 +46,8 @@ type Vitals struct {
 
 func (s Spacecraft) validate() error {
 	switch {
-	case s.Period.dtn() < dtntime.Minute || s.Period.dtn() > 30*dtntime.Day:
-		return fmt.Errorf("spacecraft.period is %v, want 1m to 720h", s.Period.dtn())
+	case s.Period < dtntime.Minute || s.Period > 30*dtntime.Day:
+		return fmt.Errorf("spacecraft.period is %v, want 1m to 720h", s.Period)
 	case !(s.Eclipse >= 0 && s.Eclipse < 1):
 		return fmt.Errorf("spacecraft.eclipse is %v, want 0 to below 1", s.Eclipse)
 	case !(s.CapacityWh > 0 && s.CapacityWh <= 1e6):
@@ -72,7 +71,7 @@ const (
 // At returns the sensors at time now when the network runs for a share duty of
 // the time, 0 to 1. It follows the last orbits from a battery that was full.
 func (s Spacecraft) At(now dtntime.Time, duty float64) Vitals {
-	period := s.Period.dtn()
+	period := s.Period
 	phase := dtntime.Duration(mix(s.Seed) % uint64(period))
 	into := dtntime.Duration(uint64(now.Add(phase)) % uint64(period))
 	dt := float64(period) / 1000 / steps

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"perigee/bundle"
 	"perigee/bundle/app"
@@ -35,7 +34,7 @@ func (a *Agent) sendTelemetry(ctx context.Context) error {
 		case err != nil:
 			a.log.Info("telemetry not sent", "err", err)
 		}
-		if err := pause(ctx, time.Duration(a.cfg.Telemetry.Interval)); err != nil {
+		if err := pause(ctx, a.cfg.Telemetry.Interval.Std()); err != nil {
 			return err
 		}
 	}
@@ -52,7 +51,7 @@ func (a *Agent) report(ctx context.Context, now dtntime.Time, duty float64) erro
 		return fmt.Errorf("prepare telemetry: %w", err)
 	}
 	_, err = a.client.Send(ctx, app.Outgoing{
-		To: a.cfg.Ground.WithService(ServiceTelemetry), Lifetime: a.cfg.Telemetry.Lifetime.dtn(),
+		To: a.cfg.Ground.WithService(ServiceTelemetry), Lifetime: a.cfg.Telemetry.Lifetime,
 		Priority: bundle.PriorityNormal, Payload: bytes.NewReader(data), Length: int64(len(data)),
 	})
 	if err != nil {

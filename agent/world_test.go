@@ -11,6 +11,7 @@ import (
 	"perigee/agent/agenttest"
 	"perigee/agent/durable"
 	"perigee/bundle"
+	"perigee/bundle/dtntime"
 	"perigee/models"
 	"perigee/models/delta"
 	"perigee/models/mining"
@@ -38,12 +39,12 @@ func newWorld(t *testing.T, pictures int) *world {
 	c.DataDir, c.Ground = filepath.Join(dir, "sat"), groundNode()
 	c.Model = agenttest.WriteModel(t, w.base)
 	c.Source.Folder = filepath.Join(dir, "pictures")
-	c.Source.Interval = Duration(time.Millisecond)
+	c.Source.Interval = dtntime.Millisecond
 	c.Mining = mining.Config{Name: mining.Random, Params: map[string]float64{"random_ratio": 1}}
 	c.Batch.Samples = 2
-	c.Batch.MaxWait = Duration(30 * time.Millisecond)
-	c.Telemetry.Interval = Duration(time.Hour)
-	c.Retry = RetryConfig{First: Duration(time.Millisecond), Most: Duration(5 * time.Millisecond)}
+	c.Batch.MaxWait = 30 * dtntime.Millisecond
+	c.Telemetry.Interval = dtntime.Hour
+	c.Retry = RetryConfig{First: dtntime.Millisecond, Most: 5 * dtntime.Millisecond}
 	c.Updates.MinF1 = 0
 	c.Updates.Golden = filepath.Join(dir, "golden")
 	agenttest.Pictures(t, c.Updates.Golden, 2, 99)

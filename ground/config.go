@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"time"
 
 	"perigee/bundle"
 	"perigee/bundle/dtntime"
@@ -22,24 +21,6 @@ const (
 
 // ErrConfig is wrapped by every error about a Config.
 var ErrConfig = errors.New("unusable ground configuration")
-
-// Duration is a length of time that configuration files write as "2s" or "24h".
-type Duration time.Duration
-
-// UnmarshalText reads what time.ParseDuration does.
-func (d *Duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
-	if err != nil {
-		return fmt.Errorf("%q is not a duration; write it like 2s, 5m or 24h", text)
-	}
-	*d = Duration(v)
-	return nil
-}
-
-// MarshalText writes d as time.Duration prints it.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
-
-func (d Duration) dtn() dtntime.Duration { return dtntime.Of(time.Duration(d)) }
 
 // Config describes the ground application. DefaultConfig fills in what is not
 // marked as required.
@@ -60,7 +41,7 @@ type Config struct {
 	// Labeller is passed to New.
 	Labels string `toml:"labels"`
 	// LabelEvery is how often labels are looked for; 2s.
-	LabelEvery Duration `toml:"label_every"`
+	LabelEvery dtntime.Duration `toml:"label_every"`
 
 	Samples SampleConfig  `toml:"samples"`
 	Trigger TriggerConfig `toml:"trigger"`
@@ -131,22 +112,22 @@ type DeltaConfig struct {
 type SendConfig struct {
 	// PartBytes is the payload of one part; 16 KiB, so that it fits easily in a
 	// pass at 0.1 Mbit/s.
-	PartBytes int             `toml:"part_bytes"`
-	Lifetime  Duration        `toml:"lifetime"` // of the bundles; 7 days
-	Priority  bundle.Priority `toml:"priority"` // normal
+	PartBytes int              `toml:"part_bytes"`
+	Lifetime  dtntime.Duration `toml:"lifetime"` // of the bundles; 7 days
+	Priority  bundle.Priority  `toml:"priority"` // normal
 	// ReceiptTimeout is how long receipts are waited for before the round ends
 	// without them; 7 days.
-	ReceiptTimeout Duration `toml:"receipt_timeout"`
+	ReceiptTimeout dtntime.Duration `toml:"receipt_timeout"`
 	// Retry is the wait while the node's store is full; 2s.
-	Retry Duration `toml:"retry"`
+	Retry dtntime.Duration `toml:"retry"`
 }
 
 // DefaultConfig returns a Config with every default filled in.
 func DefaultConfig() Config {
-	const week = Duration(7 * 24 * time.Hour)
+	const week = 7 * dtntime.Day
 	return Config{
 		ModelHead:  13,
-		LabelEvery: Duration(2 * time.Second),
+		LabelEvery: 2 * dtntime.Second,
 		Samples:    SampleConfig{Max: 4000, HeldOut: 0.2},
 		Trigger:    TriggerConfig{NumOfSamples: 40},
 		Deploy:     DeployConfig{Metric: MetricF1Delta, Threshold: 0.1},
@@ -154,7 +135,7 @@ func DefaultConfig() Config {
 		Delta:      DeltaConfig{Bits: 8},
 		Send: SendConfig{
 			PartBytes: 16 << 10, Lifetime: week, Priority: bundle.PriorityNormal,
-			ReceiptTimeout: week, Retry: Duration(2 * time.Second),
+			ReceiptTimeout: week, Retry: 2 * dtntime.Second,
 		},
 	}
 }
@@ -220,13 +201,13 @@ func (c *Config) validateSend() error {
 	}
 	for _, d := range []struct {
 		key   string
-		value Duration
+		value dtntime.Duration
 	}{
 		{"label_every", c.LabelEvery}, {"send.lifetime", c.Send.Lifetime},
 		{"send.receipt_timeout", c.Send.ReceiptTimeout}, {"send.retry", c.Send.Retry},
 	} {
-		if d.value < Duration(time.Millisecond) {
-			return fmt.Errorf("%s is %v, want at least 1ms", d.key, time.Duration(d.value))
+		if d.value < dtntime.Millisecond {
+			return fmt.Errorf("%s is %v, want at least 1ms", d.key, d.value)
 		}
 	}
 	return nil

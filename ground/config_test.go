@@ -4,11 +4,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"perigee/bundle"
+	"perigee/bundle/dtntime"
 )
 
 func TestValidate(t *testing.T) {
@@ -44,7 +44,7 @@ func TestValidate(t *testing.T) {
 	if err := toml.Unmarshal([]byte("satellites = ['ipn:2.0']\nlabel_every = '7s'\n"), &c); err != nil {
 		t.Fatal(err)
 	}
-	if c.Satellites[0] != satellite() || c.LabelEvery != Duration(7*time.Second) {
+	if c.Satellites[0] != satellite() || c.LabelEvery != 7*dtntime.Second {
 		t.Errorf("config %+v", c)
 	}
 }

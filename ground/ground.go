@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -177,7 +176,7 @@ func (g *Ground) findNode(ctx context.Context) error {
 			return errors.Join(ctx.Err(), fmt.Errorf("ask the node for its ID: %w", err))
 		}
 		g.log.Info("node does not answer; trying again", "err", err)
-		if err := pause(ctx, time.Duration(g.cfg.Send.Retry)); err != nil {
+		if err := pause(ctx, g.cfg.Send.Retry.Std()); err != nil {
 			return err
 		}
 	}

@@ -9,11 +9,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"perigee/agent/agenttest"
 	"perigee/agent/durable"
 	"perigee/bundle"
+	"perigee/bundle/dtntime"
 	"perigee/models"
 	"perigee/models/payload"
 )
@@ -87,7 +87,7 @@ func TestRefusedUpdate(t *testing.T) {
 
 func TestNoReceiptInTime(t *testing.T) {
 	w := newWorld(t, 10)
-	w.cfg.Send.ReceiptTimeout = Duration(20 * time.Millisecond)
+	w.cfg.Send.ReceiptTimeout = 20 * dtntime.Millisecond
 	w.downlink(serviceSamples, w.batch(0, 0, 10))
 	w.runAll(w.rounds(1))
 	if r := w.state().Rounds[0]; r.Outcome != OutcomeNotDeployed || !strings.Contains(r.Reason, "in time") {

@@ -42,7 +42,7 @@ func (g *Ground) receive(ctx context.Context, service uint64, limit int64, keep 
 			return ctx.Err()
 		case err != nil && isPassing(err):
 			g.log.Info("node delivers nothing now; trying again", "service", service, "err", err)
-			if err := pause(ctx, time.Duration(g.cfg.Send.Retry)); err != nil {
+			if err := pause(ctx, g.cfg.Send.Retry.Std()); err != nil {
 				return err
 			}
 			continue
@@ -61,7 +61,7 @@ func (g *Ground) take(ctx context.Context, d *app.Delivery, limit int64, keep fu
 	err = errors.Join(err, d.Payload.Close())
 	if err != nil && !errors.Is(err, durable.ErrTooLarge) {
 		g.log.Warn("delivery is not readable now", "bundle", d.ID, "err", err)
-		if err := pause(ctx, time.Duration(g.cfg.Send.Retry)); err != nil {
+		if err := pause(ctx, g.cfg.Send.Retry.Std()); err != nil {
 			return err
 		}
 		return g.settle(ctx, d, d.Release)

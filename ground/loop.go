@@ -131,7 +131,7 @@ func (g *Ground) collect(ctx context.Context) error {
 		if fresh >= g.cfg.Trigger.NumOfSamples && len(learn) > 0 && len(judge) > 0 {
 			return g.begin(learn, judge, last)
 		}
-		if err := g.waitFor(ctx, time.Duration(g.cfg.LabelEvery)); err != nil {
+		if err := g.waitFor(ctx, g.cfg.LabelEvery.Std()); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"time"
 
 	"perigee/agent/durable"
 	"perigee/bundle/app"
@@ -280,7 +279,7 @@ func (g *Ground) send(ctx context.Context) error {
 		}
 	}
 	next := g.state
-	next.Stage, next.Deadline = StageWait, g.clock.Now().Add(g.cfg.Send.ReceiptTimeout.dtn())
+	next.Stage, next.Deadline = StageWait, g.clock.Now().Add(g.cfg.Send.ReceiptTimeout)
 	return g.save(next)
 }
 
@@ -291,7 +290,7 @@ func (g *Ground) sendPart(ctx context.Context, i int, parts []payload.ModelPart)
 		return &roundError{err}
 	}
 	id, err := g.client.Send(ctx, app.Outgoing{
-		To: t.Node.WithService(serviceModels), Custody: true, Lifetime: g.cfg.Send.Lifetime.dtn(),
+		To: t.Node.WithService(serviceModels), Custody: true, Lifetime: g.cfg.Send.Lifetime,
 		Priority: g.cfg.Send.Priority, Payload: bytes.NewReader(message), Length: int64(len(message)),
 	})
 	switch {
@@ -299,7 +298,7 @@ func (g *Ground) sendPart(ctx context.Context, i int, parts []payload.ModelPart)
 		return ctx.Err()
 	case err != nil && isPassing(err):
 		g.log.Info("node does not take a part now; trying again", "part", t.Sent, "err", err)
-		return pause(ctx, time.Duration(g.cfg.Send.Retry))
+		return pause(ctx, g.cfg.Send.Retry.Std())
 	case errors.Is(err, app.ErrRejected):
 		return &roundError{fmt.Errorf("send part %d to %v: %w", t.Sent, t.Node, err)}
 	case err != nil:

@@ -15,6 +15,7 @@ import (
 	"perigee/agent"
 	"perigee/agent/agenttest"
 	"perigee/agent/durable"
+	"perigee/bundle/dtntime"
 	"perigee/models/mining"
 	"perigee/models/payload"
 )
@@ -30,11 +31,11 @@ func newPair(t *testing.T, pictures int) *pair {
 	p := &pair{world: newWorld(t, pictures)}
 	c := agent.DefaultConfig()
 	c.DataDir, c.Ground, c.Model = filepath.Join(agenttest.TempDir(t), "sat"), station(), p.cfg.Model
-	c.Source.Folder, c.Source.Interval = p.scenes, agent.Duration(time.Millisecond)
+	c.Source.Folder, c.Source.Interval = p.scenes, dtntime.Millisecond
 	c.Mining = mining.Config{Name: mining.Random, Params: map[string]float64{"random_ratio": 1}}
-	c.Batch.Samples, c.Batch.MaxWait = 3, agent.Duration(20*time.Millisecond)
-	c.Telemetry.Interval = agent.Duration(5 * time.Millisecond)
-	c.Retry = agent.RetryConfig{First: agent.Duration(time.Millisecond), Most: agent.Duration(4 * time.Millisecond)}
+	c.Batch.Samples, c.Batch.MaxWait = 3, 20*dtntime.Millisecond
+	c.Telemetry.Interval = 5 * dtntime.Millisecond
+	c.Retry = agent.RetryConfig{First: dtntime.Millisecond, Most: 4 * dtntime.Millisecond}
 	c.Updates.MinF1, c.Updates.Golden = 0, filepath.Join(agenttest.TempDir(t), "golden")
 	agenttest.Pictures(t, c.Updates.Golden, 2, 99)
 	p.sat = c

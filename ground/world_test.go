@@ -13,6 +13,7 @@ import (
 	"perigee/agent/agenttest"
 	"perigee/agent/durable"
 	"perigee/bundle"
+	"perigee/bundle/dtntime"
 	"perigee/models"
 	"perigee/models/delta"
 	"perigee/models/payload"
@@ -43,13 +44,13 @@ func newWorld(t *testing.T, pictures int) *world {
 	c := DefaultConfig()
 	c.DataDir, c.Satellites, c.Labels = filepath.Join(dir, "ground"), []bundle.EID{satellite()}, w.scenes
 	c.Model = agenttest.WriteModel(t, w.base)
-	c.LabelEvery = Duration(2 * time.Millisecond)
+	c.LabelEvery = 2 * dtntime.Millisecond
 	c.Samples.HeldOut = 0.4
 	c.Trigger.NumOfSamples = pictures
 	c.Train.Epochs, c.Train.Threads = 2, 1
 	c.Deploy.Threshold = -1
 	c.Send.PartBytes = 256
-	c.Send.Retry = Duration(time.Millisecond)
+	c.Send.Retry = dtntime.Millisecond
 	w.cfg = c
 	return w
 }

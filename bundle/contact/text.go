@@ -19,14 +19,14 @@ const MaxLine = 8192
 
 // line is one contact in a plan file.
 type line struct {
-	From       *bundle.EID      `json:"from"`
-	To         *bundle.EID      `json:"to"`
-	Start      *instant         `json:"start"`
-	End        *instant         `json:"end"`
-	Rate       BitRate          `json:"rate_bps"`
-	Light      dtntime.Duration `json:"owlt_ms,omitempty"`
-	Confidence *float64         `json:"confidence,omitempty"`
-	Layer      string           `json:"cl,omitempty"`
+	From       *bundle.EID `json:"from"`
+	To         *bundle.EID `json:"to"`
+	Start      *instant    `json:"start"`
+	End        *instant    `json:"end"`
+	Rate       BitRate     `json:"rate_bps"`
+	Light      uint64      `json:"owlt_ms,omitempty"`
+	Confidence *float64    `json:"confidence,omitempty"`
+	Layer      string      `json:"cl,omitempty"`
 }
 
 // instant is a time in a plan file: RFC 3339, or DTN time as a whole number of
@@ -127,7 +127,7 @@ func parseLine(text []byte) (Contact, error) {
 	c := Contact{
 		From: *l.From, To: *l.To,
 		Start: dtntime.Time(*l.Start), End: dtntime.Time(*l.End),
-		Rate: l.Rate, Light: l.Light, Confidence: 1, Layer: l.Layer,
+		Rate: l.Rate, Light: dtntime.Duration(l.Light), Confidence: 1, Layer: l.Layer,
 	}
 	if l.Confidence != nil {
 		c.Confidence = *l.Confidence
@@ -143,7 +143,7 @@ func Append(dst []byte, c Contact) []byte {
 	start, end := instant(c.Start), instant(c.End)
 	l := line{
 		From: &c.From, To: &c.To, Start: &start, End: &end,
-		Rate: c.Rate, Light: c.Light, Layer: c.Layer,
+		Rate: c.Rate, Light: uint64(c.Light), Layer: c.Layer,
 	}
 	if c.Confidence != 1 && c.Confidence != 0 {
 		l.Confidence = &c.Confidence

@@ -5,6 +5,7 @@
 package dtntime
 
 import (
+	"fmt"
 	"math"
 	"time"
 )
@@ -16,6 +17,9 @@ type Time uint64
 // Duration is a length of time in milliseconds, as bundle lifetimes and ages
 // are (RFC 9171 sections 4.3.1 and 4.4.2). Every value up to 2^64-1 is legal, so
 // arithmetic saturates.
+//
+// Files and JSON hold it as text such as "500ms"; a field that holds a number of
+// milliseconds is of another type.
 type Duration uint64
 
 // Common durations.
@@ -107,3 +111,24 @@ func (d Duration) Std() time.Duration {
 
 // String prints d as time.Duration does.
 func (d Duration) String() string { return d.Std().String() }
+
+// MarshalText writes d as String prints it. It implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads what time.ParseDuration does, but neither a negative
+// duration nor one above zero that is less than a millisecond. Further parts of a
+// millisecond are dropped. It implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	const hint = `write it like "500ms", "5s" or "24h"`
+	v, err := time.ParseDuration(string(text))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%.40q is not a duration; %s", text, hint)
+	case v < 0:
+		return fmt.Errorf("%.40q is not a duration, being negative; %s", text, hint)
+	case v > 0 && v < time.Millisecond:
+		return fmt.Errorf("%.40q is shorter than a millisecond; %s", text, hint)
+	}
+	*d = Of(v)
+	return nil
+}

@@ -1,7 +1,9 @@
 package dtntime
 
 import (
+	"encoding/json"
 	"math"
+	"strings"
 	"testing"
 	"time"
 )
@@ -65,5 +67,49 @@ func TestSaturation(t *testing.T) {
 	}
 	if Day.String() != "24h0m0s" {
 		t.Errorf("a day prints as %s", Day)
+	}
+}
+
+func TestDurationText(t *testing.T) {
+	for text, want := range map[string]Duration{
+		"0s": 0, "0": 0, "1ms": 1, "500ms": 500, "5s": 5 * Second, "24h": Day, "1h30m": 90 * Minute, "1.9995s": 1999,
+	} {
+		var got Duration
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
+			t.Errorf("%s is %v, %v; want %v", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"": "is not a duration", "soon": "is not a duration", "5": "is not a duration", "24 h": "is not a duration",
+		"-4s": "negative", "-1ns": "negative", "1ns": "shorter than a millisecond", "999us": "shorter than a millisecond",
+		"9999999h": "is not a duration", strings.Repeat("h", 1<<20): "is not a duration",
+	} {
+		got := 7 * Second
+		err := got.UnmarshalText([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "write it like") || len(err.Error()) > 200 {
+			t.Errorf("%.40q: error %v, want one that says %q", text, err, want)
+		}
+		if got != 7*Second {
+			t.Errorf("%.40q is refused but changes the duration to %v", text, got)
+		}
+	}
+}
+
+// TestDurationTextReturns holds that what is written is read again, up to the
+// length that text can hold.
+func TestDurationTextReturns(t *testing.T) {
+	const longest = math.MaxInt64 / Duration(time.Millisecond)
+	for in, want := range map[Duration]Duration{
+		0: 0, 1: 1, 999: 999, 1001: 1001, 94*Minute + 36*Second: 94*Minute + 36*Second,
+		longest: longest, longest + 1: longest, math.MaxUint64: longest,
+	} {
+		text, err := json.Marshal(map[string]Duration{"pause": in})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got map[string]Duration
+		if err := json.Unmarshal(text, &got); err != nil || got["pause"] != want {
+			t.Errorf("%d ms comes back from %s as %d ms, %v; want %d ms", uint64(in), text, uint64(got["pause"]), err, uint64(want))
+		}
 	}
 }

@@ -27,18 +27,18 @@ type inspection struct {
 }
 
 type primaryView struct {
-	Destination bundle.EID       `json:"destination"`
-	Source      bundle.EID       `json:"source"`
-	ReportTo    bundle.EID       `json:"report_to"`
-	Created     string           `json:"created"`
-	CreatedMS   dtntime.Time     `json:"created_ms"`
-	Sequence    uint64           `json:"sequence"`
-	Lifetime    string           `json:"lifetime"`
-	LifetimeMS  dtntime.Duration `json:"lifetime_ms"`
-	Flags       []string         `json:"flags"`
-	CRC         string           `json:"crc"`
-	Offset      *uint64          `json:"fragment_offset,omitempty"`
-	Total       *uint64          `json:"total_length,omitempty"`
+	Destination bundle.EID   `json:"destination"`
+	Source      bundle.EID   `json:"source"`
+	ReportTo    bundle.EID   `json:"report_to"`
+	Created     string       `json:"created"`
+	CreatedMS   dtntime.Time `json:"created_ms"`
+	Sequence    uint64       `json:"sequence"`
+	Lifetime    string       `json:"lifetime"`
+	LifetimeMS  uint64       `json:"lifetime_ms"`
+	Flags       []string     `json:"flags"`
+	CRC         string       `json:"crc"`
+	Offset      *uint64      `json:"fragment_offset,omitempty"`
+	Total       *uint64      `json:"total_length,omitempty"`
 }
 
 type blockView struct {
@@ -60,7 +60,7 @@ func (v *inspection) viewBundle(b *bundle.Bundle, headerLen int64) {
 	v.Primary = &primaryView{
 		Destination: p.Destination, Source: p.Source, ReportTo: p.ReportTo,
 		Created: p.Created.Time.String(), CreatedMS: p.Created.Time, Sequence: p.Created.Sequence,
-		Lifetime: p.Lifetime.String(), LifetimeMS: p.Lifetime,
+		Lifetime: p.Lifetime.String(), LifetimeMS: uint64(p.Lifetime),
 		Flags: flagNames(uint64(p.Flags), bundleFlags), CRC: p.CRC.String(),
 	}
 	if p.Flags&bundle.FlagFragment != 0 {

@@ -6,7 +6,6 @@ import (
 	"math"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -23,16 +22,16 @@ const (
 	defaultSocket    = "/run/perigee/perigee.sock"
 	defaultQuota     = size(2e9)
 	defaultMaxBundle = size(1 << 32)
-	defaultAggregate = duration(5 * time.Second)
-	defaultKeepalive = duration(time.Minute)
+	defaultAggregate = 5 * dtntime.Second
+	defaultKeepalive = dtntime.Minute
 )
 
 // Limits of the configuration.
 const (
 	minQuota     = size(16 << 20)
 	minMaxBundle = size(1 << 10)
-	maxAggregate = duration(time.Hour)
-	maxKeepalive = duration(65535 * time.Second) // RFC 9174 section 4.7
+	maxAggregate = dtntime.Hour
+	maxKeepalive = 65535 * dtntime.Second // RFC 9174 section 4.7
 	maxListens   = 64
 	maxLinks     = 4096
 )
@@ -88,8 +87,8 @@ type storeConfig struct {
 
 // custodyConfig is the table [custody].
 type custodyConfig struct {
-	Accept    bool     `toml:"accept"`    // become custodian of others' bundles; true
-	Aggregate duration `toml:"aggregate"` // how long signals are gathered, "0s" to "1h"; "5s"
+	Accept    bool             `toml:"accept"`    // become custodian of others' bundles; true
+	Aggregate dtntime.Duration `toml:"aggregate"` // how long signals are gathered, "0s" to "1h"; "5s"
 }
 
 // tcpclConfig is the table [tcpcl], for all links of that layer.
@@ -97,7 +96,7 @@ type tcpclConfig struct {
 	// Keepalive is the interval of keepalives that is offered to peers, in
 	// whole seconds up to "18h12m15s"; "0s" offers none; "60s". A session that
 	// is silent for twice the interval ends.
-	Keepalive duration `toml:"keepalive"`
+	Keepalive dtntime.Duration `toml:"keepalive"`
 }
 
 // listenConfig is one [[listen]]: where peers reach this node.
@@ -193,23 +192,6 @@ func (s *size) UnmarshalText(text []byte) error {
 }
 
 func (s size) String() string { return humanize.IBytes(uint64(max(s, 0))) }
-
-// duration is a length of time that files write as "5s" or "24h".
-type duration time.Duration
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (d *duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
-	if err != nil {
-		return fmt.Errorf("%q is not a duration; write it like \"500ms\", \"5s\" or \"24h\"", text)
-	}
-	*d = duration(v)
-	return nil
-}
-
-func (d duration) String() string { return time.Duration(d).String() }
-
-func (d duration) dtn() dtntime.Duration { return dtntime.Of(time.Duration(d)) }
 
 // permissions are those of a file, which files write in octal as "0660".
 type permissions fs.FileMode

@@ -6,9 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"perigee/bundle"
+	"perigee/bundle/dtntime"
 )
 
 func write(t *testing.T, name, text string) string {
@@ -64,7 +64,7 @@ accept = false
 		"store folder":             {c.storeDir(), filepath.Join(folder, "data", "store")},
 		"store.quota":              {c.Store.Quota, size(2_000_000_000)},
 		"custody.accept":           {c.Custody.Accept, false},
-		"custody.aggregate":        {c.Custody.Aggregate, duration(5 * time.Second)},
+		"custody.aggregate":        {c.Custody.Aggregate, 5 * dtntime.Second},
 		"satellite.data_dir":       {c.Satellite.DataDir, filepath.Join(folder, "data", "satellite")},
 		"satellite.source.list":    {c.Satellite.Source.List, "/scenes/list.jsonl"},
 		"satellite.batch.samples":  {c.Satellite.Batch.Samples, 32},
@@ -122,7 +122,9 @@ func TestMistakes(t *testing.T) {
 		{"level", "[store]", "[log]\nlevel = \"loud\"\n[store]", []string{"log.level", "debug"}},
 		{"format", "[store]", "[log]\nformat = \"xml\"\n[store]", []string{"log.format", "json"}},
 		{"aggregate", "[store]", "[custody]\naggregate = \"2h\"\n[store]", []string{"custody.aggregate"}},
-		{"duration", "[store]", "[custody]\naggregate = \"soon\"\n[store]", []string{":6:", "is not a duration"}},
+		{"duration", "[store]", "[custody]\naggregate = \"soon\"\n[store]", []string{":6:", "custody.aggregate", "is not a duration"}},
+		{"negative duration", "[store]", "[custody]\naggregate = \"-5s\"\n[store]", []string{":6:", "custody.aggregate", "negative"}},
+		{"tiny duration", "[store]", "[satellite.source]\ninterval = \"1us\"\n[store]", []string{":6:", "satellite.source.interval", "shorter than a millisecond"}},
 		{"keepalive", "[store]", "[tcpcl]\nkeepalive = \"1500ms\"\n[store]", []string{"tcpcl.keepalive", "whole seconds"}},
 		{"listen port", ":4556", ":port", []string{"listen[0].address", "not a number"}},
 		{"no listen address", `address = ":4556"`, "", []string{"listen[0].address is missing"}},

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"perigee/bundle"
+	"perigee/bundle/dtntime"
 )
 
 // maxSocketPath is what fits a Unix socket address, with room for the name that the
@@ -36,10 +36,10 @@ func (c *config) validate() error {
 	if c.Store.Quota < minQuota {
 		p.add("store.quota is %s; write at least \"%s\"", c.Store.Quota, minQuota)
 	}
-	if c.Custody.Aggregate < 0 || c.Custody.Aggregate > maxAggregate {
+	if c.Custody.Aggregate > maxAggregate {
 		p.add("custody.aggregate is %s; write \"0s\" to \"%s\"", c.Custody.Aggregate, maxAggregate)
 	}
-	if k := c.TCPCL.Keepalive; k < 0 || k > maxKeepalive || k%duration(time.Second) != 0 {
+	if k := c.TCPCL.Keepalive; k > maxKeepalive || k%dtntime.Second != 0 {
 		p.add("tcpcl.keepalive is %s; write whole seconds, \"0s\" to \"%s\"", k, maxKeepalive)
 	}
 	c.validateListens(&p)

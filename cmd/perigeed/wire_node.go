@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"perigee/bundle/contact"
 	"perigee/bundle/node"
@@ -70,7 +69,7 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 	links := c.sessions()
 	a := &assembly{cfg: node.Config{
 		Node: c.Node.ID, Version: version, Store: s, Clock: clock{}, Log: log.With("part", "node"), Plan: plan,
-		AcceptCustody: c.Custody.Accept, Aggregate: c.Custody.Aggregate.dtn(),
+		AcceptCustody: c.Custody.Accept, Aggregate: c.Custody.Aggregate,
 		StatusReports: c.Node.StatusReports, MaxBundle: int64(c.Node.MaxBundle), SpoolDir: c.Node.DataDir,
 	}}
 	for _, l := range c.Link {
@@ -95,7 +94,7 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 
 // sessions says how TCPCL sessions are held.
 func (c *config) sessions() tcpcl.Config {
-	keepalive := time.Duration(c.TCPCL.Keepalive)
+	keepalive := c.TCPCL.Keepalive.Std()
 	if keepalive == 0 {
 		keepalive = -1 // none; zero would be the default
 	}

@@ -57,7 +57,7 @@ func (w *world) satelliteConfig(dial string) table {
 	c["link"] = []table{{"peer": groundNode.String(), "address": dial, "mode": "scheduled"}}
 	c["satellite"] = table{
 		"ground": groundNode.String(), "model": w.model,
-		"source":    table{"list": w.list, "interval": time.Duration(w.scenario.Scenes.Interval).String()},
+		"source":    table{"list": w.list, "interval": w.scenario.Scenes.Interval.String()},
 		"mining":    table{"name": "Threshold"},
 		"batch":     table{"samples": 16, "max_wait": "5s", "lifetime": "1h"},
 		"telemetry": table{"interval": "5s", "lifetime": "5m"},
@@ -72,10 +72,10 @@ type pass struct{ start, end time.Time }
 // passes lays out the passes, the first one soon after start.
 func (s *Scenario) passes(start time.Time) []pass {
 	list := make([]pass, s.Passes.Count)
-	at := start.Add(time.Duration(s.Passes.First))
+	at := start.Add(s.Passes.First.Std())
 	for i := range list {
-		list[i] = pass{at, at.Add(time.Duration(s.Passes.Length))}
-		at = list[i].end.Add(time.Duration(s.Passes.Gap))
+		list[i] = pass{at, at.Add(s.Passes.Length.Std())}
+		at = list[i].end.Add(s.Passes.Gap.Std())
 	}
 	return list
 }

@@ -243,8 +243,8 @@ func (f *flight) openWindows(ctx context.Context) error {
 			case <-cut:
 				cut = nil
 				f.report.Cuts++
-				f.progress.Say(fmt.Sprintf("pass %d is cut for %s while the difference is on its way", i+1, time.Duration(f.scenario.Cut.Length)))
-				if err := link.Cut(ctx, f.link, time.Duration(f.scenario.Cut.Length)); err != nil && ctx.Err() == nil {
+				f.progress.Say(fmt.Sprintf("pass %d is cut for %s while the difference is on its way", i+1, f.scenario.Cut.Length))
+				if err := link.Cut(ctx, f.link, f.scenario.Cut.Length.Std()); err != nil && ctx.Err() == nil {
 					end.Stop()
 					return err
 				}

@@ -10,12 +10,12 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/pelletier/go-toml/v2"
 
 	"perigee/bundle/contact"
+	"perigee/bundle/dtntime"
 )
 
 // ErrScenario is wrapped by every error about a scenario file.
@@ -32,21 +32,21 @@ type Scenario struct {
 		Downlink Rate `toml:"downlink"` // satellite to ground
 	} `toml:"link"`
 	Passes struct {
-		First  Duration `toml:"first"` // from the start of the daemons
-		Length Duration `toml:"length"`
-		Gap    Duration `toml:"gap"`
-		Count  int      `toml:"count"`
+		First  dtntime.Duration `toml:"first"` // from the start of the daemons
+		Length dtntime.Duration `toml:"length"`
+		Gap    dtntime.Duration `toml:"gap"`
+		Count  int              `toml:"count"`
 	} `toml:"passes"`
 	Cut struct {
-		After  float64  `toml:"after"` // share of the difference that has gone up; 0 for no cut
-		Length Duration `toml:"length"`
+		After  float64          `toml:"after"` // share of the difference that has gone up; 0 for no cut
+		Length dtntime.Duration `toml:"length"`
 	} `toml:"cut"`
 	Scenes struct {
-		Clean    int      `toml:"clean"`    // learned before launch
-		Drifted  int      `toml:"drifted"`  // seen in flight
-		HeldOut  int      `toml:"held_out"` // of each kind, to judge
-		Golden   int      `toml:"golden"`   // of the satellite's self-test
-		Interval Duration `toml:"interval"` // from one picture to the next
+		Clean    int              `toml:"clean"`    // learned before launch
+		Drifted  int              `toml:"drifted"`  // seen in flight
+		HeldOut  int              `toml:"held_out"` // of each kind, to judge
+		Golden   int              `toml:"golden"`   // of the satellite's self-test
+		Interval dtntime.Duration `toml:"interval"` // from one picture to the next
 	} `toml:"scenes"`
 	Launch Training `toml:"launch"`
 	Train  struct {
@@ -117,26 +117,13 @@ func (s *Scenario) check() error {
 		return fmt.Errorf("backend is %q, want auto, netns or proxy", s.Backend)
 	case s.Link.Uplink == 0 || s.Link.Downlink == 0:
 		return errors.New("link.uplink and link.downlink are required, such as \"100 kbit/s\"")
-	case s.Passes.Length < Duration(time.Second) || s.Passes.Gap < Duration(time.Second):
+	case s.Passes.Length < dtntime.Second || s.Passes.Gap < dtntime.Second:
 		return errors.New("passes.length and passes.gap must be at least 1s")
 	case s.Cut.After < 0 || s.Cut.After >= 1:
 		return fmt.Errorf("cut.after is %v, want 0 to below 1", s.Cut.After)
 	case s.Train.Samples > s.Scenes.Drifted:
 		return fmt.Errorf("train.samples is %d, more than the %d drifted scenes", s.Train.Samples, s.Scenes.Drifted)
 	}
-	return nil
-}
-
-// Duration is a length of time written as "24s".
-type Duration time.Duration
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (d *Duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
-	if err != nil || v < 0 {
-		return fmt.Errorf("%q is not a duration; write it like 500ms or 24s", text)
-	}
-	*d = Duration(v)
 	return nil
 }
 
