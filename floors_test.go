@@ -29,6 +29,7 @@ func floors() map[string]int {
 		"perigee/convergence":       2,
 		"perigee/models/darknet":    2,
 		"perigee/models/delta":      2,
+		"perigee/models/labels":     2,
 		"perigee/models/mining":     2,
 		"perigee/models/payload":    2,
 
@@ -49,7 +50,6 @@ func floors() map[string]int {
 		"perigee/bundle/node":        5,
 		"perigee/bundle/app/apphttp": 5,
 		"perigee/agent/durable":      5, // shared by the two applications
-		"perigee/agent/labels":       5, // shared by the two applications
 		"perigee/agent/agenttest":    5,
 
 		"perigee/agent":  6,

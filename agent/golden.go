@@ -11,8 +11,8 @@ import (
 	"strings"
 
 	"perigee/agent/durable"
-	"perigee/agent/labels"
 	"perigee/models"
+	"perigee/models/labels"
 	"perigee/models/payload"
 )
 

@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"perigee/agent/durable"
-	"perigee/agent/labels"
 	"perigee/models"
+	"perigee/models/labels"
 )
 
 // LabelFolder is a Labeller that finds the label file of a sample by the name of

@@ -11,26 +11,22 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"github.com/google/renameio/v2"
 
-	"perigee/models"
+	"perigee/models/labels"
 )
 
 // JPEGQuality is the quality scenes are written with, as Go's encoder counts.
 const JPEGQuality = 90
 
-// Limits on the text files that this package reads.
+// Limits on a scene list.
 const (
-	MaxObjects = 1000    // lines of one label file
-	MaxEntries = 100_000 // lines of one scene list
+	MaxEntries = 100_000 // lines of it
 	maxLine    = 1 << 12 // bytes of one line
 )
 
-// ErrMalformed is wrapped by errors about label files and scene lists that do
-// not parse.
+// ErrMalformed is wrapped by errors about scene lists that do not parse.
 var ErrMalformed = errors.New("malformed scene file")
 
 // Entry is one line of a scene list. Image and Labels are file names in the
@@ -85,54 +81,10 @@ func (s Scene) Write(dir string) (Entry, error) {
 	if err := renameio.WriteFile(filepath.Join(dir, entry.Image), picture, 0o644); err != nil {
 		return Entry{}, fmt.Errorf("write scene %s: %w", s.ID(), err)
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, entry.Labels), AppendLabels(nil, s.Truth), 0o644); err != nil {
+	if err := renameio.WriteFile(filepath.Join(dir, entry.Labels), labels.Append(nil, s.Truth), 0o644); err != nil {
 		return Entry{}, fmt.Errorf("write labels of scene %s: %w", s.ID(), err)
 	}
 	return entry, nil
-}
-
-// AppendLabels appends objects in YOLO's text form: one line each, with class,
-// centre x and y, width and height, the four relative to the picture.
-func AppendLabels(to []byte, objects []models.Truth) []byte {
-	for _, o := range objects {
-		to = fmt.Appendf(to, "%d %.6f %.6f %.6f %.6f\n", o.Class, o.Box.X, o.Box.Y, o.Box.W, o.Box.H)
-	}
-	return to
-}
-
-// ReadLabels reads objects in YOLO's text form, at most MaxObjects. Empty lines
-// are skipped. Errors wrap ErrMalformed and name the line.
-func ReadLabels(from io.Reader) ([]models.Truth, error) {
-	var objects []models.Truth
-	err := eachLine(from, MaxObjects, func(line []byte) error {
-		object, err := parseLabel(string(line))
-		objects = append(objects, object)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read labels: %w", err)
-	}
-	return objects, nil
-}
-
-func parseLabel(line string) (models.Truth, error) {
-	fields := strings.Fields(line)
-	if len(fields) != 5 {
-		return models.Truth{}, fmt.Errorf("%d fields, want 5 (class, centre x, centre y, width, height)", len(fields))
-	}
-	class, err := strconv.Atoi(fields[0])
-	if err != nil || class < 0 || class >= models.MaxClasses {
-		return models.Truth{}, fmt.Errorf("class %.20q, want 0 to %d", fields[0], models.MaxClasses-1)
-	}
-	var values [4]float32
-	for i, field := range fields[1:] {
-		v, err := strconv.ParseFloat(field, 32)
-		if err != nil || !(v >= 0 && v <= 1) {
-			return models.Truth{}, fmt.Errorf("%.20q, want a number from 0 to 1", field)
-		}
-		values[i] = float32(v)
-	}
-	return models.Truth{Class: class, Box: models.Box{X: values[0], Y: values[1], W: values[2], H: values[3]}}, nil
 }
 
 // WriteList writes a scene list to path, one JSON object a line, under its name

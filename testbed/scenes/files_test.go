@@ -1,7 +1,6 @@
 package scenes
 
 import (
-	"bytes"
 	"errors"
 	"image"
 	"image/color"
@@ -12,6 +11,7 @@ import (
 	"testing"
 
 	"perigee/models"
+	"perigee/models/labels"
 )
 
 func TestWriteScene(t *testing.T) {
@@ -35,12 +35,11 @@ func TestWriteScene(t *testing.T) {
 	if !reflect.DeepEqual(img, photograph) {
 		t.Error("the written picture is not the photograph")
 	}
-	labels, err := os.Open(filepath.Join(dir, entry.Labels))
+	text, err := os.ReadFile(filepath.Join(dir, entry.Labels))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer labels.Close()
-	truth, err := ReadLabels(labels)
+	truth, err := labels.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,35 +60,12 @@ func TestWriteScene(t *testing.T) {
 	}
 }
 
-func TestReadLabelsRefuses(t *testing.T) {
-	tests := map[string]string{
-		"few fields":   "4 0.5 0.5 0.1",
-		"many fields":  "4 0.5 0.5 0.1 0.1 0.9",
-		"class":        "boat 0.5 0.5 0.1 0.1",
-		"negative":     "-1 0.5 0.5 0.1 0.1",
-		"large class":  "100000 0.5 0.5 0.1 0.1",
-		"outside":      "4 1.5 0.5 0.1 0.1",
-		"not a number": "4 NaN 0.5 0.1 0.1",
-		"infinite":     "4 0.5 0.5 +Inf 0.1",
-		"second line":  "4 0.5 0.5 0.1 0.1\n4",
-		"long line":    strings.Repeat("4", maxLine+10),
-		"many lines":   strings.Repeat("4 0.5 0.5 0.1 0.1\n", MaxObjects+1),
-	}
-	for name, text := range tests {
-		if _, err := ReadLabels(strings.NewReader(text)); !errors.Is(err, ErrMalformed) {
-			t.Errorf("%s: %v, want ErrMalformed", name, err)
-		}
-	}
-	if truth, err := ReadLabels(strings.NewReader("\n 8 0 0 1 1 \r\n\n")); err != nil || len(truth) != 1 {
-		t.Errorf("spaces and blank lines: %v, %v", truth, err)
-	}
-}
-
 func TestReadListRefuses(t *testing.T) {
 	for name, text := range map[string]string{
 		"not JSON":  "{",
 		"no names":  `{"id":"a"}`,
 		"traversal": `{"image":"../../etc/passwd","labels":"a.txt"}`,
+		"long line": strings.Repeat("{", maxLine+10),
 		"absolute":  `{"image":"/etc/passwd","labels":"a.txt"}`,
 		"parent":    `{"image":"..","labels":"a.txt"}`,
 	} {
@@ -101,21 +77,6 @@ func TestReadListRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want ErrMalformed", name, err)
 		}
 	}
-}
-
-func FuzzReadLabels(f *testing.F) {
-	f.Add(AppendLabels(nil, []models.Truth{{Class: 8, Box: models.Box{X: 0.25, Y: 0.5, W: 0.1, H: 0.05}}, {Class: 4}}))
-	f.Add([]byte("4 1e-40 0x1p-3 .5 1\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		truth, err := ReadLabels(bytes.NewReader(data))
-		if err != nil {
-			return
-		}
-		again, err := ReadLabels(bytes.NewReader(AppendLabels(nil, truth)))
-		if err != nil || len(again) != len(truth) {
-			t.Fatalf("%v came back as %v, %v", truth, again, err)
-		}
-	})
 }
 
 func TestCompareDrawsWhatWasFound(t *testing.T) {

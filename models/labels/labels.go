@@ -1,6 +1,6 @@
-// Package labels reads what is in a picture from YOLO's text format: one object a
-// line, "class x y width height", the box by its centre and relative to the
-// picture. It knows no files and no pictures.
+// Package labels reads and writes what is in a picture in YOLO's text format: one
+// object a line, "class x y width height", the box by its centre and relative to
+// the picture. It knows no files and no pictures.
 package labels
 
 import (
@@ -23,6 +23,15 @@ const (
 
 // ErrMalformed is wrapped by errors about text that is no label file.
 var ErrMalformed = errors.New("malformed label file")
+
+// Append appends a line for each of the objects. Parse reads them back when the
+// boxes have their centre within the picture and sides from MinSide to 1.
+func Append(to []byte, objects []models.Truth) []byte {
+	for _, o := range objects {
+		to = fmt.Appendf(to, "%d %.6f %.6f %.6f %.6f\n", o.Class, o.Box.X, o.Box.Y, o.Box.W, o.Box.H)
+	}
+	return to
+}
 
 // Parse reads a label file. Blank lines are skipped; an empty file says that
 // nothing is in the picture. Errors wrap ErrMalformed and name the line.
