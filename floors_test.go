@@ -20,8 +20,9 @@ func floors() map[string]int {
 		"perigee/bundle/dtntime":       0,
 		"perigee/bundle/internal/cbor": 0,
 
-		"perigee/bundle": 1,
-		"perigee/models": 1,
+		"perigee/bundle":                 1,
+		"perigee/bundle/internal/timers": 1,
+		"perigee/models":                 1,
 
 		"perigee/bundle/contact":    2,
 		"perigee/bundle/store":      2,

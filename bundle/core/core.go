@@ -17,6 +17,7 @@ import (
 	"perigee/bundle/contact"
 	"perigee/bundle/custody"
 	"perigee/bundle/dtntime"
+	"perigee/bundle/internal/timers"
 	"perigee/bundle/route"
 	"perigee/bundle/store"
 	"perigee/convergence"
@@ -79,8 +80,8 @@ type Core struct {
 	commits    map[Token]commit
 	endpoints  map[bundle.EID]*endpoint
 	receivers  map[Token]bundle.EID
-	expiries   timers
-	holds      timers // of entries that no route takes for the time being
+	expiries   timers.Timers[store.Handle]
+	holds      timers.Timers[store.Handle] // of entries that no route takes for the time being
 	limbo      map[store.Handle]*entry
 	counters   app.Counters
 	lastToken  Token
@@ -192,7 +193,7 @@ func (c *Core) settle() {
 
 // NextWake returns when Step wants a Tick at the latest.
 func (c *Core) NextWake() dtntime.Time {
-	wake := min(c.book.NextDue(), c.expiries.next(), c.holds.next(), c.plan.NextChange(c.now), c.nextFlush())
+	wake := min(c.book.NextDue(), c.expiries.Next(), c.holds.Next(), c.plan.NextChange(c.now), c.nextFlush())
 	for _, n := range c.order {
 		if n.refusedTill > c.now {
 			wake = min(wake, n.refusedTill)

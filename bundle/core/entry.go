@@ -37,7 +37,7 @@ type entry struct {
 func (c *Core) admit(rec store.Record) *entry {
 	e := &entry{rec: rec}
 	c.entries[rec.Handle] = e
-	c.expiries.add(rec.Expiry, rec.Handle)
+	c.expiries.Add(rec.Expiry, rec.Handle)
 	if rec.Duty == store.DutyDeliver {
 		c.offer(e)
 		return e
@@ -105,14 +105,14 @@ func (c *Core) toLimbo(e *entry, until dtntime.Time) {
 	e.place, e.via, e.hold = placeLimbo, nil, until
 	c.limbo[e.rec.Handle] = e
 	if until != 0 {
-		c.holds.add(until, e.rec.Handle)
+		c.holds.Add(until, e.rec.Handle)
 	}
 }
 
 // expire deletes what has outlived its lifetime.
 func (c *Core) expire() {
 	for {
-		h, ok := c.expiries.due(c.now)
+		_, h, ok := c.expiries.Due(c.now)
 		if !ok {
 			return
 		}

@@ -67,7 +67,7 @@ func (c *Core) isAgain(e *entry) bool { return e.rec.Attempts > 0 }
 // retry takes up bundles whose hold is over and those whose signal did not come.
 func (c *Core) retry() {
 	for {
-		h, ok := c.holds.due(c.now)
+		_, h, ok := c.holds.Due(c.now)
 		if !ok {
 			break
 		}

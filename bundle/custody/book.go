@@ -2,12 +2,12 @@ package custody
 
 import (
 	"cmp"
-	"container/heap"
 	"maps"
 	"slices"
 
 	"perigee/bundle"
 	"perigee/bundle/dtntime"
+	"perigee/bundle/internal/timers"
 	"perigee/bundle/store"
 )
 
@@ -16,8 +16,8 @@ import (
 // custodian.
 type Book struct {
 	items   map[store.Handle]*item
-	byID    map[uint64][]numbered // by sequence ID, in order of number
-	timers  timers
+	byID    map[uint64][]numbered       // by sequence ID, in order of number
+	timers  timers.Timers[store.Handle] // deadlines, also of bundles no longer in flight under them
 	flights int
 }
 
@@ -99,7 +99,7 @@ func (b *Book) Sent(h store.Handle, next bundle.EID, deadline dtntime.Time) {
 	}
 	it.next = next
 	it.deadline = max(deadline, 1)
-	heap.Push(&b.timers, timer{it.deadline, h})
+	b.timers.Add(it.deadline, h)
 }
 
 // Attempt counts a transmission that begins and returns its number, from 1. It
@@ -162,26 +162,22 @@ func (b *Book) Match(sequences []bundle.Sequence) []store.Handle {
 // handles.
 func (b *Book) Due(now dtntime.Time) []store.Handle {
 	var due []store.Handle
-	for len(b.timers) > 0 && b.timers[0].at <= now {
-		t := heap.Pop(&b.timers).(timer)
-		it := b.items[t.handle]
-		if it == nil || it.deadline != t.at {
+	for {
+		at, h, ok := b.timers.Due(now)
+		if !ok {
+			return due
+		}
+		if it := b.items[h]; it == nil || it.deadline != at {
 			continue // released, returned or sent again since
 		}
-		b.Return(t.handle)
-		due = append(due, t.handle)
+		b.Return(h)
+		due = append(due, h)
 	}
-	return due
 }
 
 // NextDue returns the time at which Due may have something to return, or
 // dtntime.Forever.
-func (b *Book) NextDue() dtntime.Time {
-	if len(b.timers) == 0 {
-		return dtntime.Forever
-	}
-	return b.timers[0].at
-}
+func (b *Book) NextDue() dtntime.Time { return b.timers.Next() }
 
 // Len returns how many bundles are in the book, and how many of them are in
 // flight.
@@ -211,29 +207,4 @@ func find(list []numbered, seqNum uint64) (int, bool) {
 	return slices.BinarySearchFunc(list, seqNum, func(n numbered, seqNum uint64) int {
 		return cmp.Compare(n.seqNum, seqNum)
 	})
-}
-
-type timer struct {
-	at     dtntime.Time
-	handle store.Handle
-}
-
-// timers is a heap of deadlines. Entries of bundles that are no longer in flight
-// under that deadline are skipped when they come up.
-type timers []timer
-
-func (t timers) Len() int { return len(t) }
-func (t timers) Less(i, j int) bool {
-	if t[i].at != t[j].at {
-		return t[i].at < t[j].at
-	}
-	return t[i].handle < t[j].handle
-}
-func (t timers) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
-func (t *timers) Push(x any)   { *t = append(*t, x.(timer)) }
-func (t *timers) Pop() any {
-	old := *t
-	last := old[len(old)-1]
-	*t = old[:len(old)-1]
-	return last
 }
