@@ -43,7 +43,7 @@ func (w *world) groundConfig(listen string) table {
 		"deploy":  table{"metric": "f1_delta", "threshold": s.Train.F1Delta},
 		"train": table{
 			"epochs": s.Train.Epochs, "learning_rate": s.Train.LearningRate, "batch": s.Train.Batch, "rank": 0,
-			"seed": s.Seed, "threads": 2, "max_samples": max(s.Scenes.Drifted, s.Train.Samples),
+			"seed": s.Seed, "threads": 2, "max_samples": max(s.Scenes.Sharp+s.Scenes.Drifted, s.Train.Samples),
 		},
 		"delta": table{"bits": s.Delta.Bits},
 		"send":  table{"part_bytes": s.Delta.PartBytes, "lifetime": "1h", "receipt_timeout": "1h"},

@@ -19,6 +19,7 @@ const (
 	seedClean   = 1_000_000
 	seedGolden  = 2_000_000
 	seedDrifted = 3_000_000
+	seedSharp   = 4_000_000
 	seedHeldOut = 1
 	seedStep    = 10_000_000 // from one scenario seed to the next
 )
@@ -70,22 +71,26 @@ func prepare(ctx context.Context, s *Scenario, dir string, p Progress) (*world, 
 // human on the ground, and the satellite's golden pictures.
 func (w *world) takePictures(ctx context.Context) error {
 	sc := w.scenario.Scenes
-	w.progress.Stage("taking pictures", sc.Drifted+sc.Golden)
+	w.progress.Stage("taking pictures", sc.Sharp+sc.Drifted+sc.Golden)
 	for _, dir := range []string{w.pictures, w.labels, w.golden} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("making the folder of pictures: %w", err)
 		}
 	}
 	var list []scenes.Entry
-	for i := range sc.Drifted {
+	for i := range sc.Sharp + sc.Drifted {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		scene, err := w.earth.Scene(scenes.Train, w.seed(seedDrifted, i))
+		purpose, drifted := uint64(seedSharp), i >= sc.Sharp
+		if drifted {
+			purpose = seedDrifted
+		}
+		scene, err := w.scene(scenes.Train, purpose, i, drifted)
 		if err != nil {
 			return err
 		}
-		entry, err := scene.Through(scenes.DefaultDrift()).Write(w.pictures)
+		entry, err := scene.Write(w.pictures)
 		if err != nil {
 			return err
 		}
@@ -104,7 +109,7 @@ func (w *world) takePictures(ctx context.Context) error {
 		if _, err := scene.Write(w.golden); err != nil {
 			return err
 		}
-		w.progress.Step(sc.Drifted + i + 1)
+		w.progress.Step(sc.Sharp + sc.Drifted + i + 1)
 	}
 	return scenes.WriteList(w.list, list)
 }

@@ -275,8 +275,8 @@ func sleepUntil(ctx context.Context, t time.Time) bool {
 
 // Bounds of the time from one kill to the next.
 const (
-	minUntilKill = 3 * time.Second
-	maxUntilKill = 35 * time.Second
+	minUntilKill = 5 * time.Second
+	maxUntilKill = 75 * time.Second
 )
 
 // killSometimes kills and restarts the satellite's daemon at random moments.
@@ -397,7 +397,7 @@ func (f *flight) isDone(ctx context.Context, p *ground.Progress) (bool, error) {
 		return false, fmt.Errorf("the round ended as %q: %s", round.Outcome, round.Reason)
 	}
 	seen, err := f.takenPictures()
-	if err != nil || seen.Taken < uint64(f.scenario.Scenes.Drifted) || seen.PendingBatches > 0 || uint64(p.Received) < seen.Hard {
+	if err != nil || seen.Taken < uint64(f.scenario.Scenes.Sharp+f.scenario.Scenes.Drifted) || seen.PendingBatches > 0 || uint64(p.Received) < seen.Hard {
 		return false, nil // the satellite is still looking, or its news on its way
 	}
 	if f.options.Kill > f.report.Kills {

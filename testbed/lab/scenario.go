@@ -43,7 +43,8 @@ type Scenario struct {
 	} `toml:"cut"`
 	Scenes struct {
 		Clean    int              `toml:"clean"`    // learned before launch
-		Drifted  int              `toml:"drifted"`  // seen in flight
+		Sharp    int              `toml:"sharp"`    // seen in flight before the sensor drifts
+		Drifted  int              `toml:"drifted"`  // seen in flight after that
 		HeldOut  int              `toml:"held_out"` // of each kind, to judge
 		Golden   int              `toml:"golden"`   // of the satellite's self-test
 		Interval dtntime.Duration `toml:"interval"` // from one picture to the next
