@@ -47,10 +47,11 @@ func floors() map[string]int {
 
 		"perigee/bundle/core":        4,
 		"perigee/bundle/app/apptest": 4,
+		"perigee/agent/durable":      4, // shared by the two applications
 
 		"perigee/bundle/node":        5,
 		"perigee/bundle/app/apphttp": 5,
-		"perigee/agent/durable":      5, // shared by the two applications
+		"perigee/agent/mail":         5, // shared by the two applications
 		"perigee/agent/agenttest":    5,
 
 		"perigee/agent":  6,

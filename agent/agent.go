@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"perigee/agent/durable"
+	"perigee/agent/mail"
 	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/dtntime"
@@ -72,7 +73,6 @@ type Agent struct {
 	// slots and updates belong to the goroutine that receives updates.
 	slots   *slots
 	updates *updates
-	wait    backoff // for updates
 }
 
 // New checks cfg and returns an agent. It touches neither disk nor client.
@@ -133,10 +133,10 @@ func (a *Agent) prepare(ctx context.Context) error {
 	if err := a.disk.Sweep(a.cfg.DataDir); err != nil {
 		return err
 	}
-	if err := a.findNode(ctx); err != nil {
+	var err error
+	if a.node, err = mail.FindNode(ctx, a.client, a.newBackoff(), a.log); err != nil {
 		return err
 	}
-	var err error
 	if a.receipts, err = a.openOutbox("receipts", nil); err != nil {
 		return err
 	}
@@ -163,30 +163,11 @@ func (a *Agent) prepare(ctx context.Context) error {
 		detect: models.DetectOptions{Threshold: a.cfg.Detect.Threshold, NMS: a.cfg.Detect.NMS},
 	}
 	a.miner.runner = a.runner
-	a.wait = a.newBackoff()
 	if names, err := durable.Names(a.goldenDir()); err != nil || !slices.ContainsFunc(names, isPicture) {
 		a.log.Warn("no golden pictures: every update will be refused until labelled pictures are there", "folder", a.goldenDir())
 	}
 	a.log.Info("satellite application starts", "node", a.node, "model", n.Hash(), "version", a.slots.Active.Version)
 	return nil
-}
-
-// findNode asks the node for its ID, and waits for it if need be.
-func (a *Agent) findNode(ctx context.Context) error {
-	for wait := a.newBackoff(); ; {
-		status, err := a.client.Status(ctx)
-		if err == nil {
-			a.node = status.Node
-			return nil
-		}
-		if !isPassing(err) || ctx.Err() != nil {
-			return errors.Join(ctx.Err(), fmt.Errorf("ask the node for its ID: %w", err))
-		}
-		a.log.Info("node does not answer; trying again", "err", err)
-		if err := wait.wait(ctx); err != nil {
-			return err
-		}
-	}
 }
 
 // findNetwork opens the slots and reports a rollback before it is durable, so
@@ -237,15 +218,15 @@ func (a *Agent) openOutbox(name string, keep func(letter) bool) (*outbox, error)
 	if err != nil {
 		return nil, err
 	}
-	o.client, o.log, o.backoff = a.client, a.log, a.newBackoff()
+	o.client, o.log, o.wait = a.client, a.log, a.newBackoff()
 	return o, nil
 }
 
 // stream returns a source of randomness for one goroutine.
 func (a *Agent) stream() *rand.Rand { return rand.New(rand.NewPCG(a.rand.Uint64(), a.rand.Uint64())) }
 
-func (a *Agent) newBackoff() backoff {
-	return backoff{first: a.cfg.Retry.First.Std(), most: a.cfg.Retry.Most.Std(), rand: a.stream()}
+func (a *Agent) newBackoff() mail.Backoff {
+	return mail.Backoff{First: a.cfg.Retry.First.Std(), Most: a.cfg.Retry.Most.Std(), Rand: a.stream()}
 }
 
 func (a *Agent) goldenDir() string {

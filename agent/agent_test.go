@@ -2,10 +2,7 @@ package agent
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +12,6 @@ import (
 	"perigee/agent/agenttest"
 	"perigee/agent/durable"
 	"perigee/bundle"
-	"perigee/bundle/app"
 	"perigee/bundle/dtntime"
 	"perigee/models"
 	"perigee/models/mining"
@@ -515,31 +511,5 @@ func TestRejectedPayloadIsKeptAside(t *testing.T) {
 	}
 	if left, err := durable.Names(o.dir); err != nil || len(left) != 0 {
 		t.Errorf("outbox holds %v, %v", left, err)
-	}
-}
-
-// brokenReader fails as a node's store may.
-type brokenReader struct{}
-
-func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("store is away") }
-
-func TestUnreadableDeliveryIsGivenBack(t *testing.T) {
-	w := newWorld(t, 0)
-	a, err := New(w.cfg, Parts{Client: w.mission.Open(satellite(), agenttest.NewFuse(-1)), Clock: w.mission.Clock})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.wait = a.newBackoff()
-	var acked, released bool
-	d := &app.Delivery{
-		Source: groundNode(), Payload: io.NopCloser(brokenReader{}),
-		Ack:     func(context.Context) error { acked = true; return nil },
-		Release: func(context.Context) error { released = true; return nil },
-	}
-	if err := a.takePart(t.Context(), d); err != nil {
-		t.Fatal(err)
-	}
-	if acked || !released {
-		t.Errorf("acknowledged %v, given back %v", acked, released)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"perigee/agent/durable"
+	"perigee/agent/mail"
 	"perigee/bundle/dtntime"
 	"perigee/models"
 	"perigee/models/mining"
@@ -136,7 +137,7 @@ func (m *miner) run(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := pause(ctx, m.untilNext(p, last)); err != nil {
+		if err := mail.Pause(ctx, m.untilNext(p, last)); err != nil {
 			return err
 		}
 		last = m.clock.Now()

@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"perigee/agent/durable"
+	"perigee/agent/mail"
 	"perigee/bundle/app"
 )
 
@@ -45,12 +46,12 @@ func parseLetter(name string) (letter, bool) {
 // their keys. A payload leaves it once the node has made it durable; one that
 // the process was killed over is sent again.
 type outbox struct {
-	dir     string
-	disk    durable.Disk
-	client  app.Client
-	out     app.Outgoing // of every payload
-	backoff backoff
-	log     *slog.Logger
+	dir    string
+	disk   durable.Disk
+	client app.Client
+	out    app.Outgoing // of every payload
+	wait   mail.Backoff
+	log    *slog.Logger
 
 	wake chan struct{} // a letter was added
 	room chan struct{} // a letter left
@@ -152,14 +153,14 @@ func (o *outbox) run(ctx context.Context) error {
 		err := o.send(ctx, l)
 		switch {
 		case err == nil:
-			o.backoff.reset()
+			o.wait.Reset()
 			o.drop(l)
 			signal(o.room)
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case isPassing(err):
+		case mail.IsPassing(err):
 			o.log.Info("node does not take the payload now; trying again", "payload", l.key, "err", err)
-			if err := o.backoff.wait(ctx); err != nil {
+			if err := o.wait.Wait(ctx); err != nil {
 				return err
 			}
 		default:
@@ -226,11 +227,6 @@ func (o *outbox) setAside(path string) error {
 		}
 	}
 	return o.disk.Rename(path, filepath.Join(dir, filepath.Base(path)))
-}
-
-// isPassing tells whether an error of the client may go away by itself.
-func isPassing(err error) bool {
-	return errors.Is(err, app.ErrTryAgain) || errors.Is(err, app.ErrUnreachable)
 }
 
 // signal wakes the one who waits on c, now or at its next wait.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"perigee/agent/mail"
 	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/dtntime"
@@ -34,7 +35,7 @@ func (a *Agent) sendTelemetry(ctx context.Context) error {
 		case err != nil:
 			a.log.Info("telemetry not sent", "err", err)
 		}
-		if err := pause(ctx, a.cfg.Telemetry.Interval.Std()); err != nil {
+		if err := mail.Pause(ctx, a.cfg.Telemetry.Interval.Std()); err != nil {
 			return err
 		}
 	}

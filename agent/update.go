@@ -12,7 +12,8 @@ import (
 	"strconv"
 
 	"perigee/agent/durable"
-	"perigee/bundle/app"
+	"perigee/agent/mail"
+	"perigee/bundle"
 	"perigee/models"
 	"perigee/models/payload"
 )
@@ -231,22 +232,12 @@ func (a *Agent) receiveUpdates(ctx context.Context) error {
 	if err := a.installComplete(ctx); err != nil {
 		return err
 	}
+	in := mail.Inbox{
+		Client: a.client, Endpoint: a.node.WithService(ServiceModels), Limit: maxPartFile, Wait: a.newBackoff(), Log: a.log,
+	}
 	for {
-		d, err := a.client.Receive(ctx, a.node.WithService(ServiceModels))
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil && isPassing(err):
-			a.log.Info("node gives no updates now; trying again", "err", err)
-			if err := a.wait.wait(ctx); err != nil {
-				return err
-			}
-			continue
-		case err != nil:
+		if err := in.Next(ctx, a.takePart); err != nil {
 			return fmt.Errorf("receive updates: %w", err)
-		}
-		if err := a.takePart(ctx, d); err != nil {
-			return err
 		}
 		if err := a.installComplete(ctx); err != nil {
 			return err
@@ -254,49 +245,20 @@ func (a *Agent) receiveUpdates(ctx context.Context) error {
 	}
 }
 
-// takePart keeps what a delivery holds and then acknowledges it. What is no part
-// of an update from the ground, or of one that has ended, is acknowledged and
-// dropped.
-func (a *Agent) takePart(ctx context.Context, d *app.Delivery) error {
-	data, err := durable.ReadAll(d.Payload, maxPartFile)
-	err = errors.Join(err, d.Payload.Close())
-	if err != nil && !errors.Is(err, durable.ErrTooLarge) {
-		a.log.Warn("part of an update is not readable now", "bundle", d.ID, "err", err)
-		return cmp.Or(a.settle(ctx, d, d.Release), a.wait.wait(ctx))
+// takePart keeps a part of an update. What is none, or not from the ground, is
+// useless.
+func (a *Agent) takePart(from bundle.EID, data []byte) error {
+	if from != a.cfg.Ground.Node() {
+		return fmt.Errorf("%w: it is not from the ground, %v", mail.ErrUseless, a.cfg.Ground.Node())
 	}
-	a.wait.reset()
-	if d.Source.Node() != a.cfg.Ground.Node() {
-		a.log.Warn("update from a stranger dropped", "bundle", d.ID, "source", d.Source)
-		return a.settle(ctx, d, d.Ack)
-	}
-	var p *payload.ModelPart
-	if err == nil {
-		p, err = payload.DecodeModelPart(data)
-	}
+	p, err := payload.DecodeModelPart(data)
 	if err != nil {
-		a.log.Warn("malformed part of an update dropped", "bundle", d.ID, "err", err)
-		return a.settle(ctx, d, d.Ack)
+		return fmt.Errorf("%w: %w", mail.ErrUseless, err)
 	}
 	if err := a.keepPart(p, data); err != nil {
 		return err
 	}
 	a.log.Info("part of an update received", "update", p.Update, "version", p.Version, "part", p.Index, "of", p.Count)
-	return a.settle(ctx, d, d.Ack)
-}
-
-// settle ends a delivery. When the node does not hear of it, it delivers again,
-// which does no harm.
-func (a *Agent) settle(ctx context.Context, d *app.Delivery, how func(context.Context) error) error {
-	err := how(ctx)
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, app.ErrClosed):
-		return fmt.Errorf("acknowledge %v: %w", d.ID, err)
-	default:
-		a.log.Warn("delivery could not be settled; it will come again", "bundle", d.ID, "err", err)
-	}
 	return nil
 }
 

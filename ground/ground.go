@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"perigee/agent/durable"
+	"perigee/agent/mail"
 	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/dtntime"
@@ -143,13 +144,13 @@ func (g *Ground) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := g.findNode(ctx); err != nil {
+	var err error
+	if g.node, err = mail.FindNode(ctx, g.client, g.newBackoff(), g.log); err != nil {
 		return err
 	}
 	if err := g.findLaunched(); err != nil {
 		return err
 	}
-	var err error
 	if g.library, err = openLibrary(g.path("samples"), g.disk, g.cfg.Samples.Max, g.log); err != nil {
 		return err
 	}
@@ -164,22 +165,9 @@ func (g *Ground) prepare(ctx context.Context) error {
 	return nil
 }
 
-// findNode asks the node for its ID, and waits for it if need be.
-func (g *Ground) findNode(ctx context.Context) error {
-	for {
-		status, err := g.client.Status(ctx)
-		if err == nil {
-			g.node = status.Node
-			return nil
-		}
-		if !isPassing(err) || ctx.Err() != nil {
-			return errors.Join(ctx.Err(), fmt.Errorf("ask the node for its ID: %w", err))
-		}
-		g.log.Info("node does not answer; trying again", "err", err)
-		if err := pause(ctx, g.cfg.Send.Retry.Std()); err != nil {
-			return err
-		}
-	}
+// newBackoff returns a wait for the node, the same each time.
+func (g *Ground) newBackoff() mail.Backoff {
+	return mail.Backoff{First: g.cfg.Send.Retry.Std(), Most: g.cfg.Send.Retry.Std()}
 }
 
 // launch is the file that names the network that the satellites began with.

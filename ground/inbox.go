@@ -3,16 +3,13 @@ package ground
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
-	"perigee/agent/durable"
+	"perigee/agent/mail"
 	"perigee/bundle"
-	"perigee/bundle/app"
 	"perigee/models"
 	"perigee/models/payload"
 )
@@ -29,78 +26,27 @@ const (
 // bytes. The one before is kept.
 const maxTelemetryFile = 16 << 20
 
-// errUseless is wrapped by errors about a delivery that will never be of use.
-var errUseless = errors.New("delivery is of no use")
-
-// receive hands deliveries for a service to keep until ctx ends. A delivery is
-// acknowledged once keep has made it durable, or found it useless.
+// receive hands deliveries for a service to keep until ctx ends. Those of nodes
+// that are not served are useless.
 func (g *Ground) receive(ctx context.Context, service uint64, limit int64, keep func(from bundle.EID, data []byte) error) error {
+	in := mail.Inbox{Client: g.client, Endpoint: g.node.WithService(service), Limit: limit, Wait: g.newBackoff(), Log: g.log}
 	for {
-		d, err := g.client.Receive(ctx, g.node.WithService(service))
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil && isPassing(err):
-			g.log.Info("node delivers nothing now; trying again", "service", service, "err", err)
-			if err := pause(ctx, g.cfg.Send.Retry.Std()); err != nil {
-				return err
+		err := in.Next(ctx, func(from bundle.EID, data []byte) error {
+			if !g.roster.knows(from) {
+				return fmt.Errorf("%w: satellite %v is not in the configuration", mail.ErrUseless, from)
 			}
-			continue
-		case err != nil:
-			return fmt.Errorf("receive for service %d: %w", service, err)
-		}
-		if err := g.take(ctx, d, limit, keep); err != nil {
+			return keep(from, data)
+		})
+		if err != nil {
 			return err
 		}
 	}
-}
-
-func (g *Ground) take(ctx context.Context, d *app.Delivery, limit int64, keep func(from bundle.EID, data []byte) error) error {
-	from := d.Source.Node()
-	data, err := durable.ReadAll(d.Payload, limit)
-	err = errors.Join(err, d.Payload.Close())
-	if err != nil && !errors.Is(err, durable.ErrTooLarge) {
-		g.log.Warn("delivery is not readable now", "bundle", d.ID, "err", err)
-		if err := pause(ctx, g.cfg.Send.Retry.Std()); err != nil {
-			return err
-		}
-		return g.settle(ctx, d, d.Release)
-	}
-	switch {
-	case errors.Is(err, durable.ErrTooLarge):
-		g.log.Warn("delivery dropped", "bundle", d.ID, "source", d.Source, "err", err)
-	case !g.roster.knows(from):
-		g.log.Warn("delivery from a stranger dropped", "bundle", d.ID, "source", d.Source)
-	default:
-		if err := keep(from, data); errors.Is(err, errUseless) {
-			g.log.Warn("delivery dropped", "bundle", d.ID, "source", d.Source, "err", err)
-		} else if err != nil {
-			return fmt.Errorf("keep delivery %v: %w", d.ID, err)
-		}
-	}
-	return g.settle(ctx, d, d.Ack)
-}
-
-// settle ends a delivery. When the node does not hear of it, it delivers again,
-// which does no harm.
-func (g *Ground) settle(ctx context.Context, d *app.Delivery, how func(context.Context) error) error {
-	err := how(ctx)
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, app.ErrClosed):
-		return fmt.Errorf("acknowledge %v: %w", d.ID, err)
-	default:
-		g.log.Warn("delivery could not be settled; it will come again", "bundle", d.ID, "err", err)
-	}
-	return nil
 }
 
 func (g *Ground) keepSamples(from bundle.EID, data []byte) error {
 	batch, err := payload.DecodeSampleBatch(data)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUseless, err)
+		return fmt.Errorf("%w: %w", mail.ErrUseless, err)
 	}
 	fresh := 0
 	for i := range batch.Samples {
@@ -125,14 +71,14 @@ func (g *Ground) keepSamples(from bundle.EID, data []byte) error {
 func (g *Ground) keepTelemetry(from bundle.EID, data []byte) error {
 	t, err := payload.DecodeTelemetry(data)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUseless, err)
+		return fmt.Errorf("%w: %w", mail.ErrUseless, err)
 	}
 	line, err := json.Marshal(struct {
 		Source bundle.EID `json:"source"`
 		*payload.Telemetry
 	}{from, t})
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUseless, err)
+		return fmt.Errorf("%w: %w", mail.ErrUseless, err)
 	}
 	dir := filepath.Join(g.cfg.DataDir, "telemetry")
 	path := filepath.Join(dir, fileName(from)+".jsonl")
@@ -158,7 +104,7 @@ func (g *Ground) keepTelemetry(from bundle.EID, data []byte) error {
 func (g *Ground) keepReceipt(from bundle.EID, data []byte) error {
 	r, err := payload.DecodeReceipt(data)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUseless, err)
+		return fmt.Errorf("%w: %w", mail.ErrUseless, err)
 	}
 	g.log.Info("receipt received", "source", from, "update", r.Update, "version", r.Version, "status", r.Status, "reason", r.Reason)
 	err = g.roster.change(from, func(s *Satellite) {
@@ -186,28 +132,11 @@ func fileName(e bundle.EID) string {
 	return string(name)
 }
 
-// isPassing tells whether an error of the client may go away by itself.
-func isPassing(err error) bool {
-	return errors.Is(err, app.ErrTryAgain) || errors.Is(err, app.ErrUnreachable)
-}
-
 // signal wakes the one who waits on c, now or at its next wait.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
-	}
-}
-
-// pause waits for d or until ctx ends, whose error it then returns.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"perigee/agent/durable"
+	"perigee/agent/mail"
 	"perigee/bundle"
 	"perigee/models"
 )
@@ -67,7 +68,7 @@ func (r *roster) change(node bundle.EID, how func(*Satellite)) error {
 	defer r.mu.Unlock()
 	i := r.index(node)
 	if i < 0 {
-		return fmt.Errorf("%w: satellite %v is not in the configuration", errUseless, node)
+		return fmt.Errorf("%w: satellite %v is not in the configuration", mail.ErrUseless, node)
 	}
 	next := slices.Clone(r.all)
 	how(&next[i])

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"perigee/agent/durable"
+	"perigee/agent/mail"
 	"perigee/bundle/app"
 	"perigee/models"
 	"perigee/models/delta"
@@ -296,9 +297,9 @@ func (g *Ground) sendPart(ctx context.Context, i int, parts []payload.ModelPart)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case err != nil && isPassing(err):
+	case err != nil && mail.IsPassing(err):
 		g.log.Info("node does not take a part now; trying again", "part", t.Sent, "err", err)
-		return pause(ctx, g.cfg.Send.Retry.Std())
+		return mail.Pause(ctx, g.cfg.Send.Retry.Std())
 	case errors.Is(err, app.ErrRejected):
 		return &roundError{fmt.Errorf("send part %d to %v: %w", t.Sent, t.Node, err)}
 	case err != nil:
