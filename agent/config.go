@@ -198,10 +198,14 @@ func (c *Config) validateTimes() error {
 		key   string
 		value dtntime.Duration
 	}{
-		{"source.interval", c.Source.Interval}, {"batch.max_wait", c.Batch.MaxWait},
-		{"batch.lifetime", c.Batch.Lifetime}, {"telemetry.interval", c.Telemetry.Interval},
-		{"telemetry.lifetime", c.Telemetry.Lifetime}, {"updates.receipt_lifetime", c.Updates.ReceiptLifetime},
-		{"retry.first", c.Retry.First}, {"retry.most", c.Retry.Most},
+		{"source.interval", c.Source.Interval},
+		{"batch.max_wait", c.Batch.MaxWait},
+		{"batch.lifetime", c.Batch.Lifetime},
+		{"telemetry.interval", c.Telemetry.Interval},
+		{"telemetry.lifetime", c.Telemetry.Lifetime},
+		{"updates.receipt_lifetime", c.Updates.ReceiptLifetime},
+		{"retry.first", c.Retry.First},
+		{"retry.most", c.Retry.Most},
 	} {
 		if d.value < dtntime.Millisecond {
 			return fmt.Errorf("%s is %v, want at least 1ms", d.key, d.value)

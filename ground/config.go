@@ -203,8 +203,10 @@ func (c *Config) validateSend() error {
 		key   string
 		value dtntime.Duration
 	}{
-		{"label_every", c.LabelEvery}, {"send.lifetime", c.Send.Lifetime},
-		{"send.receipt_timeout", c.Send.ReceiptTimeout}, {"send.retry", c.Send.Retry},
+		{"label_every", c.LabelEvery},
+		{"send.lifetime", c.Send.Lifetime},
+		{"send.receipt_timeout", c.Send.ReceiptTimeout},
+		{"send.retry", c.Send.Retry},
 	} {
 		if d.value < dtntime.Millisecond {
 			return fmt.Errorf("%s is %v, want at least 1ms", d.key, d.value)

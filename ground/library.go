@@ -79,7 +79,8 @@ func openLibrary(dir string, disk durable.Disk, most int, log *slog.Logger) (*li
 }
 
 func (l *library) picturePath(id models.Hash) string { return filepath.Join(l.dir, hexName(id)+".jpg") }
-func (l *library) recordPath(id models.Hash) string  { return filepath.Join(l.dir, hexName(id)+".json") }
+
+func (l *library) recordPath(id models.Hash) string { return filepath.Join(l.dir, hexName(id)+".json") }
 
 func hexName(h models.Hash) string { return fmt.Sprintf("%x", h[:]) }
 

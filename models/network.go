@@ -105,6 +105,7 @@ func finite(params []float32) error {
 func backbonePart(g *Graph) Graph {
 	return Graph{Input: g.Input, Layers: g.Layers[:g.Head], Head: g.Head}
 }
+
 func headPart(g *Graph) Graph { return Graph{Input: g.Input, Layers: g.Layers[g.Head:], Head: g.Head} }
 
 func hashPart(domain string, g Graph, params []float32) (Hash, error) {

@@ -82,17 +82,25 @@ func TestInbox(t *testing.T) {
 	}{
 		{"kept", []turn{{payload: text("a")}, {payload: text("b")}}, []string{"0s a", "0s ack", "0s b", "0s ack"}, context.DeadlineExceeded},
 		{
-			"waits longer each time, and again from the first on", []turn{
-				{err: app.ErrTryAgain}, {err: app.ErrUnreachable}, {err: app.ErrTryAgain}, {err: app.ErrTryAgain},
-				{payload: text("a")}, {err: app.ErrTryAgain}, {payload: text("b")},
+			"waits longer each time, and again from the first on",
+			[]turn{
+				{err: app.ErrTryAgain},
+				{err: app.ErrUnreachable},
+				{err: app.ErrTryAgain},
+				{err: app.ErrTryAgain},
+				{payload: text("a")},
+				{err: app.ErrTryAgain},
+				{payload: text("b")},
 			},
 			[]string{"0s receive", "1s receive", "3s receive", "7s receive", "12s a", "12s ack", "12s receive", "13s b", "13s ack"},
 			context.DeadlineExceeded,
 		},
 		{"closed", []turn{{err: app.ErrClosed}}, []string{"0s receive"}, app.ErrClosed},
 		{
-			"not readable", []turn{{payload: iotest.ErrReader(io.ErrUnexpectedEOF)}, {payload: text("a")}},
-			[]string{"0s release", "1s a", "1s ack"}, context.DeadlineExceeded,
+			"not readable",
+			[]turn{{payload: iotest.ErrReader(io.ErrUnexpectedEOF)}, {payload: text("a")}},
+			[]string{"0s release", "1s a", "1s ack"},
+			context.DeadlineExceeded,
 		},
 		{"too large", []turn{{payload: text("123456789")}, {payload: text("12345678")}}, []string{"0s ack", "0s 12345678", "0s ack"}, context.DeadlineExceeded},
 		{"useless", []turn{{payload: text("useless")}, {payload: text("a")}}, []string{"0s useless", "0s ack", "0s a", "0s ack"}, context.DeadlineExceeded},

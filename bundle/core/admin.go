@@ -44,8 +44,10 @@ func (c *Core) notifyStatus(a *Arrival, s *bundle.StatusReport) {
 		asserted bool
 		what     string
 	}{
-		{s.Received.Asserted, "received"}, {s.Forwarded.Asserted, "forwarded"},
-		{s.Delivered.Asserted, "delivered"}, {s.Deleted.Asserted, "deleted"},
+		{s.Received.Asserted, "received"},
+		{s.Forwarded.Asserted, "forwarded"},
+		{s.Delivered.Asserted, "delivered"},
+		{s.Deleted.Asserted, "deleted"},
 	} {
 		if item.asserted {
 			c.notify(app.EventReported, s.Bundle, a.Bundle.Primary.Source, 0, fmt.Sprintf("%s, %s", item.what, s.Reason))

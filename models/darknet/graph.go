@@ -74,8 +74,13 @@ func (n *network) convolution(s *section, i int) (models.Layer, error) {
 	l := models.Layer{Kind: models.Convolution}
 	var samePad, normed, groups int
 	if err := s.read([]option{
-		{"filters", 1, &l.Filters}, {"size", 1, &l.Size}, {"stride", 1, &l.Stride},
-		{"padding", 0, &l.Pad}, {"pad", 0, &samePad}, {"batch_normalize", 0, &normed}, {"groups", 1, &groups},
+		{"filters", 1, &l.Filters},
+		{"size", 1, &l.Size},
+		{"stride", 1, &l.Stride},
+		{"padding", 0, &l.Pad},
+		{"pad", 0, &samePad},
+		{"batch_normalize", 0, &normed},
+		{"groups", 1, &groups},
 	}); err != nil {
 		return l, err
 	}

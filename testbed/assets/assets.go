@@ -61,10 +61,14 @@ const (
 func NetworkAssets() []Asset {
 	const dir = "examples/tiny-yolo-v3-coco/data/"
 	return []Asset{
-		{configName, dir + configName, 1914,
-			"a6d63d12e86eaf7b0da4d211d189733540efd9355cee2341663e965be5936ee8"},
-		{weightsName, dir + weightsName, 35434956,
-			"dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"},
+		{
+			configName, dir + configName, 1914,
+			"a6d63d12e86eaf7b0da4d211d189733540efd9355cee2341663e965be5936ee8",
+		},
+		{
+			weightsName, dir + weightsName, 35434956,
+			"dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c",
+		},
 	}
 }
 
@@ -72,10 +76,14 @@ func NetworkAssets() []Asset {
 func EarthAssets() []Asset {
 	const dir = "package/example/img/"
 	return []Asset{
-		{marbleName, dir + marbleName, 1461877,
-			"228deba2e4b600146bdcb6cfa359b8ead6aacc2b1c13550a29cd82824cfa1c01"},
-		{waterName, dir + waterName, 430200,
-			"3a8132db56aac4e64e7fcbf2928ee970c075ac6a96b38798d0bb8be82836a4d3"},
+		{
+			marbleName, dir + marbleName, 1461877,
+			"228deba2e4b600146bdcb6cfa359b8ead6aacc2b1c13550a29cd82824cfa1c01",
+		},
+		{
+			waterName, dir + waterName, 430200,
+			"3a8132db56aac4e64e7fcbf2928ee970c075ac6a96b38798d0bb8be82836a4d3",
+		},
 	}
 }
 

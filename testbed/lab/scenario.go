@@ -101,11 +101,17 @@ func (s *Scenario) check() error {
 		value, low int
 	}{
 		{"passes.count", s.Passes.Count, 1},
-		{"scenes.clean", s.Scenes.Clean, 1}, {"scenes.drifted", s.Scenes.Drifted, 1},
-		{"scenes.held_out", s.Scenes.HeldOut, 1}, {"scenes.golden", s.Scenes.Golden, 1},
-		{"launch.epochs", s.Launch.Epochs, 1}, {"launch.batch", s.Launch.Batch, 1},
-		{"train.samples", s.Train.Samples, 2}, {"train.epochs", s.Train.Epochs, 1}, {"train.batch", s.Train.Batch, 1},
-		{"delta.bits", s.Delta.Bits, 2}, {"delta.part_bytes", s.Delta.PartBytes, 1024},
+		{"scenes.clean", s.Scenes.Clean, 1},
+		{"scenes.drifted", s.Scenes.Drifted, 1},
+		{"scenes.held_out", s.Scenes.HeldOut, 1},
+		{"scenes.golden", s.Scenes.Golden, 1},
+		{"launch.epochs", s.Launch.Epochs, 1},
+		{"launch.batch", s.Launch.Batch, 1},
+		{"train.samples", s.Train.Samples, 2},
+		{"train.epochs", s.Train.Epochs, 1},
+		{"train.batch", s.Train.Batch, 1},
+		{"delta.bits", s.Delta.Bits, 2},
+		{"delta.part_bytes", s.Delta.PartBytes, 1024},
 	} {
 		if n.value < n.low {
 			return fmt.Errorf("%s is %d, want at least %d", n.key, n.value, n.low)

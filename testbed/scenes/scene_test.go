@@ -197,8 +197,10 @@ func TestBoxFitsOutline(t *testing.T) {
 			}
 		}
 		low, high := o.bounds()
-		for _, gap := range []float64{low.x - float64(painted.Min.X), low.y - float64(painted.Min.Y),
-			float64(painted.Max.X) - high.x, float64(painted.Max.Y) - high.y} {
+		for _, gap := range []float64{
+			low.x - float64(painted.Min.X), low.y - float64(painted.Min.Y),
+			float64(painted.Max.X) - high.x, float64(painted.Max.Y) - high.y,
+		} {
 			if gap < -2 || gap > 1.01 {
 				t.Fatalf("class %d, heading %.2f: box %v to %v, painted %v", o.class, o.heading, low, high, painted)
 			}

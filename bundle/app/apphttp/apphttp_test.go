@@ -471,8 +471,14 @@ func TestPayloadSourceChecksLength(t *testing.T) {
 		length  int64
 		fails   bool
 	}{
-		{"", 0, false}, {"", -1, false}, {"abc", 3, false}, {"abc", -1, false},
-		{"abc", 4, true}, {"abc", 2, true}, {"a", 0, true}, {"", 1, true},
+		{"", 0, false},
+		{"", -1, false},
+		{"abc", 3, false},
+		{"abc", -1, false},
+		{"abc", 4, true},
+		{"abc", 2, true},
+		{"a", 0, true},
+		{"", 1, true},
 	}
 	for _, test := range tests {
 		for name, wrap := range map[string]func(io.Reader) io.Reader{

@@ -94,7 +94,8 @@ func TestCleaningDamage(t *testing.T) {
 			r.Attempts = 4
 			g := store.Gone{ID: kept[4].ID, Reason: store.GoneExpired, Until: 900000000000}
 			if err := s.Commit(t.Context(), []store.Op{
-				store.Update{Record: r}, store.SetCounter{Name: "n", Value: 9},
+				store.Update{Record: r},
+				store.SetCounter{Name: "n", Value: 9},
 				store.Delete{Handle: kept[4].Handle, Gone: g},
 			}); err != nil {
 				t.Fatal(err)

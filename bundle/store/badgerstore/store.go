@@ -104,6 +104,7 @@ func (l layout) largeDir() string { return filepath.Join(l.dir, "large") }
 func (l layout) segmentFile(n uint64) string {
 	return filepath.Join(l.logDir(), fmt.Sprintf("%016x.seg", n))
 }
+
 func (l layout) largeFile(n uint64) string {
 	return filepath.Join(l.largeDir(), fmt.Sprintf("%016x.big", n))
 }
