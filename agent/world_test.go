@@ -1,12 +1,9 @@
 package agent
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"perigee/agent/agenttest"
 	"perigee/agent/durable"
@@ -62,27 +59,8 @@ func (w *world) run(fuse *agenttest.Fuse, done func() bool) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() {
-		ended <- a.Run(ctx)
-		cancel()
-	}()
-	waited := w.mission.Wait(ctx, done)
-	cancel()
-	err = <-ended
-	if _, blown := fuse.Blown(); blown {
-		if err != nil && !errors.Is(err, agenttest.ErrCut) {
-			w.t.Fatalf("cut agent ended with %v", err)
-		}
-		return
-	}
-	if err != nil {
-		w.t.Fatalf("agent ended with %v", err)
-	}
-	if waited != nil {
-		w.t.Fatalf("agent did not get there: %v; %+v", waited, w.receipts())
+	if err := w.mission.Drive(w.t.Context(), fuse, a.Run, done); err != nil {
+		w.t.Fatalf("%v; %+v", err, w.receipts())
 	}
 }
 

@@ -1,14 +1,11 @@
 package ground
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"perigee/agent/agenttest"
 	"perigee/agent/durable"
@@ -158,27 +155,8 @@ func (w *world) run(fuse *agenttest.Fuse, done func() bool) {
 	w.t.Helper()
 	g, client := w.open(fuse)
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() {
-		ended <- g.Run(ctx)
-		cancel()
-	}()
-	waited := w.mission.Wait(ctx, done)
-	cancel()
-	err := <-ended
-	if _, blown := fuse.Blown(); blown {
-		if err != nil && !errors.Is(err, agenttest.ErrCut) {
-			w.t.Fatalf("cut ground ended with %v", err)
-		}
-		return
-	}
-	if err != nil {
-		w.t.Fatalf("ground ended with %v", err)
-	}
-	if waited != nil {
-		w.t.Fatalf("ground did not get there: %v; %+v", waited, w.state())
+	if err := w.mission.Drive(w.t.Context(), fuse, g.Run, done); err != nil {
+		w.t.Fatalf("%v; %+v", err, w.state())
 	}
 }
 

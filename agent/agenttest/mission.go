@@ -164,6 +164,35 @@ func (m *Mission) Wait(ctx context.Context, done func() bool) error {
 	}
 }
 
+// maxDrive is how long Drive lets an application run.
+const maxDrive = 20 * time.Second
+
+// Drive lets an application run until done, or until its fuse blows, and stops
+// it. The error says that it did not get there, or how it ended: from a blown
+// fuse it may end with ErrCut.
+func (m *Mission) Drive(ctx context.Context, fuse *Fuse, run func(context.Context) error, done func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, maxDrive)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx)
+		cancel()
+	}()
+	waited := m.Wait(ctx, done)
+	cancel()
+	err := <-ended
+	if _, blown := fuse.Blown(); blown && (err == nil || errors.Is(err, ErrCut)) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("application ended: %w", err)
+	}
+	if waited != nil {
+		return fmt.Errorf("application did not get there: %w", waited)
+	}
+	return nil
+}
+
 // Client is the application interface of one node for one run of an application.
 // The methods that the applications do not use are not there.
 type Client struct {
