@@ -57,7 +57,7 @@ fuzz: ## run every fuzz target for FUZZTIME (default 60s) each
 
 .PHONY: demo
 demo: build ## turn the learning loop once between two daemons; DEMO_KILL=1 also kills the satellite three times
-	bin/perigee lab run $(if $(filter-out 0,$(DEMO_KILL)),--kill 3) testbed/scenarios/first-light.toml
+	bin/perigee lab run $(if $(filter-out 0,$(DEMO_KILL)),--kill 3 )testbed/scenarios/first-light.toml
 
 .PHONY: man
 man: build ## write the manual pages into out/man/man1
