@@ -61,8 +61,11 @@ It exits with 1 when the run did not keep what the scenario promises.`,
 
 func (o *labRun) run(c *cobra.Command, e *env, path string) error {
 	scenario, err := lab.ReadScenario(path)
-	if err != nil {
+	if errors.Is(err, lab.ErrScenario) {
 		return usagef("%w", err)
+	}
+	if err != nil {
+		return err
 	}
 	if o.backend != "" {
 		if err := scenario.SetBackend(o.backend); err != nil {

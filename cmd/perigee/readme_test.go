@@ -6,12 +6,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"perigee/testbed/lab"
 )
 
 // TestSessionsInDocs runs the sessions that the documents show, and holds what they
@@ -43,6 +46,22 @@ func TestSessionsInDocs(t *testing.T) {
 				t.Errorf("the session printed\n%s\n\nthe document says\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
 		})
+	}
+}
+
+// TestReportIsExplained holds the numbers of a scenario's report against those that
+// the quick start explains.
+func TestReportIsExplained(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(moduleRoot(t), "docs", "quickstart.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := reflect.TypeFor[lab.Report]()
+	for i := range report.NumField() {
+		key, _, _ := strings.Cut(report.Field(i).Tag.Get("json"), ",")
+		if key == "" || !strings.Contains(string(text), "`"+key+"`") {
+			t.Errorf("%s (%q) is not in docs/quickstart.md", report.Field(i).Name, key)
+		}
 	}
 }
 
