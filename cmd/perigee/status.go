@@ -21,6 +21,9 @@ times are DTN times in milliseconds.`,
   perigee status -o json --socket /run/perigee/sat.sock`, runStatus)
 }
 
+// statusContacts is how many contacts the table of status shows.
+const statusContacts = 8
+
 func runStatus(ctx context.Context, e *env, client app.Client) error {
 	s, err := client.Status(ctx)
 	if err != nil {
@@ -40,7 +43,12 @@ func runStatus(ctx context.Context, e *env, client app.Client) error {
 		section(w, "LINKS")
 		linkTable(w, s)
 		section(w, "CONTACTS")
+		rest := len(s.Contacts) - statusContacts
+		s.Contacts = s.Contacts[:min(len(s.Contacts), statusContacts)]
 		contactTable(w, s)
+		if rest > 0 {
+			row(w, fmt.Sprintf("and %d more; see perigee contact ls", rest))
+		}
 	})
 }
 
