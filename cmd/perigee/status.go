@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/dtntime"
 	"perigee/bundle/store"
@@ -104,6 +105,14 @@ func contactTable(w io.Writer, s app.Status) {
 	}
 }
 
+// nodeText prints a node, and a dash for none.
+func nodeText(e bundle.EID) string {
+	if e.IsNull() {
+		return "-"
+	}
+	return e.String()
+}
+
 // rateText prints a data rate for people.
 func rateText(bps uint64) string {
 	units := []string{"bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"}
@@ -134,7 +143,7 @@ held waits for a contact.`,
 func custodyTable(w io.Writer, now dtntime.Time, c app.Custody) {
 	row(w, "BUNDLE", "NEXT", "SEQUENCE", "ATTEMPTS", "STATE", "SIGNAL DUE IN")
 	for _, o := range c.Outstanding {
-		row(w, o.Bundle, o.Next, fmt.Sprintf("%d.%d", o.SeqID, o.SeqNum), o.Attempts, o.State, until(now, o.Deadline))
+		row(w, o.Bundle, nodeText(o.Next), fmt.Sprintf("%d.%d", o.SeqID, o.SeqNum), o.Attempts, o.State, until(now, o.Deadline))
 	}
 	if rest := c.Held - int64(len(c.Outstanding)); rest > 0 {
 		fmt.Fprintf(w, "and %d more\n", rest)
