@@ -64,6 +64,10 @@ type Neighbour struct {
 // clocks that differ.
 const Guard = 200 * dtntime.Millisecond
 
+// hangupLead is how long before the end of its last contact a session is ended, so
+// that its orderly end still fits into the contact.
+const hangupLead = Guard / 2
+
 // Core is the state of a node.
 type Core struct {
 	cfg        Config
@@ -194,6 +198,7 @@ func (c *Core) settle() {
 // NextWake returns when Step wants a Tick at the latest.
 func (c *Core) NextWake() dtntime.Time {
 	wake := min(c.book.NextDue(), c.expiries.Next(), c.holds.Next(), c.plan.NextChange(c.now), c.nextFlush())
+	wake = min(wake, c.plan.NextChange(c.now.Add(hangupLead))-dtntime.Time(hangupLead))
 	for _, n := range c.order {
 		if n.refusedTill > c.now {
 			wake = min(wake, n.refusedTill)

@@ -472,3 +472,27 @@ func TestNoReturnPath(t *testing.T) {
 		t.Errorf("sent at %v, want %v", times, want)
 	}
 }
+
+// A session ends within its contact, so that its orderly end is heard.
+func TestSessionEndsBeforeItsContact(t *testing.T) {
+	plan, err := contact.New(between(1, 2, 0, 60, 256))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, plan, false)
+	b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})
+	end := start.Add(60 * second)
+	for b.now < end {
+		wake := b.core.NextWake()
+		if wake >= end {
+			t.Fatalf("the core sleeps until %s, past the end of the contact at %s", wake, end)
+		}
+		b.now = wake
+		if hangups := of[core.Hangup](b.step(core.Tick{})); len(hangups) > 0 {
+			if left := end.Sub(b.now); left == 0 || left > second {
+				t.Errorf("the session is ended %s before the contact", left)
+			}
+			return
+		}
+	}
+}

@@ -193,12 +193,19 @@ func (c *Core) checkContacts() {
 	}
 }
 
+// meets tells whether a contact with a node is open, in either direction.
+func (c *Core) meets(peer bundle.EID, at dtntime.Time) bool {
+	_, out := c.plan.Active(c.cfg.Node, peer, at)
+	_, in := c.plan.Active(peer, c.cfg.Node, at)
+	return out || in
+}
+
 func (c *Core) checkContact(n *neighbour) {
 	was := n.sending
 	out, outOpen := c.plan.Active(c.cfg.Node, n.Peer, c.now)
 	_, inOpen := c.plan.Active(n.Peer, c.cfg.Node, c.now)
 	standing := c.standing(n)
-	n.pairing = standing || outOpen || inOpen
+	n.pairing = standing || (outOpen || inOpen) && c.meets(n.Peer, c.now.Add(hangupLead))
 	n.sending = standing || outOpen
 	switch {
 	case outOpen && (!was || n.open != out):
