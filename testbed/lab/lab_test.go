@@ -103,7 +103,7 @@ func kept() Report {
 	h := models.HashBytes([]byte("v2"))
 	return Report{
 		F1DriftV1: 0.3, F1DriftV2: 0.9, ModelBytes: 35_000_000, DeltaBytes: 450_000,
-		ActiveModel: h, AnnouncedModel: h, SamplesHard: 80, SamplesReceived: 80,
+		ActiveModel: h, AnnouncedModel: h, Pictures: 130, SamplesHard: 80, SamplesReceived: 80,
 	}
 }
 
@@ -116,6 +116,7 @@ func TestReportNamesWhatWasNotKept(t *testing.T) {
 		"rose by":              func(r *Report) { r.F1DriftV2 = 0.5 },
 		"more than a tenth":    func(r *Report) { r.DeltaBytes = 3_600_000 },
 		"the ground announced": func(r *Report) { r.ActiveModel = models.HashBytes([]byte("v1")) },
+		"no telemetry":         func(r *Report) { r.Pictures = 0 },
 		"hard samples reached": func(r *Report) { r.SamplesReceived = 79 },
 		"still on their way":   func(r *Report) { r.Undelivered = 1 },
 		"delivered twice":      func(r *Report) { r.DeliveredTwice = 1 },

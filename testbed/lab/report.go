@@ -49,7 +49,7 @@ type Report struct {
 	Retransmissions  uint64 `json:"retransmissions"`
 	Duplicates       uint64 `json:"duplicates"`      // copies recognised and discarded
 	DeliveredTwice   int    `json:"delivered_twice"` // bundles that an application acknowledged twice
-	Undelivered      int64  `json:"undelivered"`     // bundles still in a store at the end
+	Undelivered      int64  `json:"undelivered"`     // bundles under custody still in a store at the end
 
 	ActiveModel    models.Hash `json:"active_model"`    // what the satellite runs
 	AnnouncedModel models.Hash `json:"announced_model"` // what the ground said it would
@@ -69,6 +69,9 @@ func (r *Report) judge() {
 	}
 	if r.ActiveModel != r.AnnouncedModel || r.ActiveModel.IsZero() {
 		fail("the satellite runs %s, the ground announced %s", r.ActiveModel, r.AnnouncedModel)
+	}
+	if r.Pictures == 0 {
+		fail("no telemetry told how many pictures the satellite took")
 	}
 	if r.SamplesReceived != r.SamplesHard {
 		fail("%d of %d hard samples reached the ground", r.SamplesReceived, r.SamplesHard)

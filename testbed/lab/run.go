@@ -18,6 +18,7 @@ import (
 	"perigee/bundle/contact"
 	"perigee/ground"
 	"perigee/models"
+	"perigee/models/payload"
 	"perigee/testbed/link"
 )
 
@@ -105,7 +106,8 @@ type flight struct {
 
 	cut      chan struct{} // asks for the cut; of capacity 1
 	cutAsked bool
-	upBefore int64 // bytes that had gone up when the difference was handed over
+	upBefore int64     // bytes that had gone up when the difference was handed over
+	drained  time.Time // when the rest must have arrived
 }
 
 // fly runs both daemons until the loop has turned once.
@@ -386,50 +388,71 @@ func (f *flight) cutInTime(ctx context.Context, p *ground.Progress) error {
 	return nil
 }
 
-// isDone tells whether the round has ended and nothing is on its way any more, and
-// then takes the figures.
+// drainLimit is how long after the new network is active, and the last kill, the
+// rest may take to arrive. What has not come by then counts as not kept.
+const drainLimit = 2 * time.Minute
+
+// isDone tells whether the round has ended and either nothing is on its way any more
+// or drainLimit has passed, and then takes the figures.
 func (f *flight) isDone(ctx context.Context, p *ground.Progress) (bool, error) {
-	if len(p.Rounds) == 0 {
+	if len(p.Rounds) == 0 || f.report.Kills < f.options.Kill {
 		return false, nil
 	}
 	round := p.Rounds[0]
 	if round.Outcome != ground.OutcomeDeployed {
 		return false, fmt.Errorf("the round ended as %q: %s", round.Outcome, round.Reason)
 	}
+	if f.drained.IsZero() {
+		f.drained = time.Now().Add(drainLimit)
+	}
 	seen, err := f.takenPictures()
-	if err != nil || seen.Taken < uint64(f.scenario.Scenes.Sharp+f.scenario.Scenes.Drifted) || seen.PendingBatches > 0 || uint64(p.Received) < seen.Hard {
-		return false, nil // the satellite is still looking, or its news on its way
-	}
-	if f.options.Kill > f.report.Kills {
-		return false, nil
-	}
-	up, err := f.satellite.status(ctx)
 	if err != nil {
-		return false, nil // it is just being killed
+		return false, nil // no telemetry has come yet
 	}
-	down, err := f.ground.status(ctx)
+	kept, err := f.custodial(ctx)
 	if err != nil {
+		return false, nil // a daemon is just starting
+	}
+	all := f.scenario.Scenes.Sharp + f.scenario.Scenes.Drifted
+	arrived := seen.Taken >= uint64(all) && seen.PendingBatches == 0 && uint64(p.Received) >= seen.Hard && kept == 0
+	if !arrived && time.Now().Before(f.drained) {
 		return false, nil
 	}
-	if up.Custody.Held+down.Custody.Held > 0 {
-		return false, nil
+	f.report.Undelivered = kept
+	return true, f.measure(ctx, p, seen)
+}
+
+// custodial asks both daemons how they are and returns how many bundles under custody
+// they still keep, to be sent on or for an application that has not taken them.
+func (f *flight) custodial(ctx context.Context) (int64, error) {
+	kept := int64(0)
+	for _, d := range []*daemon{f.satellite, f.ground} {
+		s, err := d.status(ctx)
+		if err != nil {
+			return 0, err
+		}
+		kept += s.Store.Custodial
 	}
+	return kept, nil
+}
+
+// measure puts the figures of the flight into the report.
+func (f *flight) measure(ctx context.Context, p *ground.Progress, seen *payload.Telemetry) error {
 	stats, err := f.link.Stats(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
 	r := f.report
-	r.AnnouncedModel, r.DeltaBytes = p.Announced, round.DeltaBytes
+	r.AnnouncedModel, r.DeltaBytes = p.Announced, p.Rounds[0].DeltaBytes
 	r.UplinkBytes, r.UplinkSeconds, r.DownlinkBytes = stats.Back.Bytes, stats.Back.Busy.Seconds(), stats.Out.Bytes
 	r.Pictures, r.PicturesBytes = int(seen.Taken), int64(seen.TakenBytes)
 	r.SamplesHard, r.SamplesReceived = int(seen.Hard), p.Received
 	r.DeliveredTwice = f.delivered.twice()
-	r.Undelivered = up.Custody.Held + down.Custody.Held
 	all := sum(f.satellite.counters(), f.ground.counters())
 	r.BundlesCreated, r.BundlesSent, r.BundlesDelivered = all.BundlesCreated, all.BundlesSent, all.BundlesDelivered
 	r.CustodyAccepted, r.CustodyReleased = all.CustodyAccepted, all.CustodyReleased
 	r.Retransmissions, r.Duplicates = all.Retransmissions, all.Duplicates
-	return true, nil
+	return nil
 }
 
 func readJSON(path string, v any) error {
