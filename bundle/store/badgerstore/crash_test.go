@@ -14,6 +14,7 @@ import (
 
 	"perigee/bundle/store"
 	"perigee/bundle/store/badgerstore"
+	"perigee/bundle/store/badgerstore/crashtest"
 	"perigee/bundle/store/storetest"
 )
 
@@ -195,7 +196,7 @@ func indexDir(t *testing.T) string {
 // TestCrashAtEveryOperation cuts the power at every write, sync, creation and
 // removal of a workload, opens what is left, and checks the promises.
 func TestCrashAtEveryOperation(t *testing.T) {
-	whole := newCrashFS()
+	whole := crashtest.New()
 	s := mustOpen(t, indexDir(t), crashOptions(whole))
 	m, err := workload(s)
 	if err != nil {
@@ -204,7 +205,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	total := whole.count()
+	total := whole.Count()
 	if total < 100 || len(m.gone) < 10 || s.Stats().Segments < 3 {
 		t.Fatalf("the workload is too small: %d operations, %d deletes, %+v", total, len(m.gone), s.Stats())
 	}
@@ -217,9 +218,9 @@ func TestCrashAtEveryOperation(t *testing.T) {
 		step = 7
 	}
 	for at := 1; at <= total; at += step {
-		modes := []torn{torn(at+at/4) % tornModes}
+		modes := []crashtest.Torn{crashtest.Torn(at+at/4) % crashtest.TornModes}
 		if *everyMode {
-			modes = []torn{tornNone, tornAll, tornHalf, tornTail}
+			modes = []crashtest.Torn{crashtest.TornNone, crashtest.TornAll, crashtest.TornHalf, crashtest.TornTail}
 		}
 		for _, how := range modes {
 			if err := crashOnce(parent, at, how, at%3, old); err != nil {
@@ -231,7 +232,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 
 // makeOldIndex leaves the index of a store with a few commits in dir.
 func makeOldIndex(t *testing.T, dir string) {
-	s := mustOpen(t, dir, crashOptions(newCrashFS()))
+	s := mustOpen(t, dir, crashOptions(crashtest.New()))
 	for n := range uint64(3) {
 		if _, err := storetest.Put(s, n, 100); err != nil {
 			t.Fatal(err)
@@ -244,11 +245,11 @@ func makeOldIndex(t *testing.T, dir string) {
 
 // crashOnce runs the workload up to operation at. The index that is found
 // afterwards is the one that was there, none, or one of another time.
-func crashOnce(parent string, at int, how torn, index int, old string) error {
-	fs := newCrashFS()
-	fs.setFail(func(op int, _ string) error {
+func crashOnce(parent string, at int, how crashtest.Torn, index int, old string) error {
+	fs := crashtest.New()
+	fs.SetFail(func(op int, _ string) error {
 		if op >= at {
-			return errCut
+			return crashtest.ErrCut
 		}
 		return nil
 	})
@@ -262,7 +263,7 @@ func crashOnce(parent string, at int, how torn, index int, old string) error {
 	if err == nil {
 		m, _ = workload(s)
 		s.Close() // fails when the power is cut
-	} else if !errors.Is(err, errCut) {
+	} else if !errors.Is(err, crashtest.ErrCut) {
 		return err
 	}
 	switch index {
@@ -277,7 +278,7 @@ func crashOnce(parent string, at int, how torn, index int, old string) error {
 	if err != nil {
 		return err
 	}
-	if err := reopenAfter(dir, fs.crash(how), m); err != nil {
+	if err := reopenAfter(dir, fs.Crash(how), m); err != nil {
 		return err
 	}
 	return nil
@@ -285,7 +286,7 @@ func crashOnce(parent string, at int, how torn, index int, old string) error {
 
 // reopenAfter checks the store twice: as found, and after it was used and closed
 // again.
-func reopenAfter(dir string, fs *crashFS, m *model) error {
+func reopenAfter(dir string, fs *crashtest.FS, m *model) error {
 	s, err := badgerstore.Open(dir, crashOptions(fs))
 	if err != nil {
 		return fmt.Errorf("open after the crash: %w", err)
@@ -308,7 +309,7 @@ func reopenAfter(dir string, fs *crashFS, m *model) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
-	if s, err = badgerstore.Open(dir, crashOptions(fs.crash(tornNone))); err != nil {
+	if s, err = badgerstore.Open(dir, crashOptions(fs.Crash(crashtest.TornNone))); err != nil {
 		return err
 	}
 	return errors.Join(m.check(s), s.Close())
@@ -319,14 +320,14 @@ func reopenAfter(dir string, fs *crashFS, m *model) error {
 func TestFailedSync(t *testing.T) {
 	for _, kind := range []string{"write", "sync"} {
 		t.Run(kind, func(t *testing.T) {
-			fs, dir := newCrashFS(), indexDir(t)
+			fs, dir := crashtest.New(), indexDir(t)
 			s := mustOpen(t, dir, crashOptions(fs))
 			kept, err := storetest.Put(s, 1, 300)
 			if err != nil {
 				t.Fatal(err)
 			}
 			once := true
-			fs.setFail(func(_ int, k string) error {
+			fs.SetFail(func(_ int, k string) error {
 				if k == kind && once {
 					once = false
 					return unix.EIO
@@ -351,7 +352,7 @@ func TestFailedSync(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			after := mustOpen(t, dir, crashOptions(fs.crash(tornNone)))
+			after := mustOpen(t, dir, crashOptions(fs.Crash(crashtest.TornNone)))
 			if err := storetest.Check(after, 1, kept); err != nil {
 				t.Error(err)
 			}
@@ -364,13 +365,13 @@ func TestFailedSync(t *testing.T) {
 
 // TestFullDisk fills the disk, deletes, and goes on.
 func TestFullDisk(t *testing.T) {
-	for name, ops := range map[string]func(*crashFS){
-		"Refused":  func(fs *crashFS) { fs.setFree(64<<10 + 500) }, // what is left is the reserve
-		"MidWrite": func(fs *crashFS) { fs.setFail(fullOnWrite()) },
+	for name, ops := range map[string]func(*crashtest.FS){
+		"Refused":  func(fs *crashtest.FS) { fs.SetFree(64<<10 + 500) }, // what is left is the reserve
+		"MidWrite": func(fs *crashtest.FS) { fs.SetFail(fullOnWrite()) },
 	} {
 		for _, size := range []int64{900, 9000} {
 			t.Run(fmt.Sprintf("%s/%d", name, size), func(t *testing.T) {
-				fs, dir := newCrashFS(), indexDir(t)
+				fs, dir := crashtest.New(), indexDir(t)
 				s := mustOpen(t, dir, crashOptions(fs))
 				kept, err := storetest.Put(s, 1, 300)
 				if err != nil {
@@ -390,8 +391,8 @@ func TestFullDisk(t *testing.T) {
 				if err := s.Commit(t.Context(), []store.Op{store.Delete{Handle: kept.Handle, Gone: gone}}); err != nil {
 					t.Errorf("delete on a full disk: %v", err)
 				}
-				fs.setFail(nil)
-				fs.setFree(-1)
+				fs.SetFail(nil)
+				fs.SetFree(-1)
 				r, err := storetest.Put(s, 2, size)
 				if err != nil {
 					t.Fatalf("put with space again: %v", err)
@@ -399,7 +400,7 @@ func TestFullDisk(t *testing.T) {
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
 				}
-				after := mustOpen(t, dir, crashOptions(fs.crash(tornNone)))
+				after := mustOpen(t, dir, crashOptions(fs.Crash(crashtest.TornNone)))
 				if err := storetest.Check(after, 2, r); err != nil {
 					t.Error(err)
 				}

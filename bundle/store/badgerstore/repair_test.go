@@ -17,6 +17,7 @@ import (
 
 	"perigee/bundle/store"
 	"perigee/bundle/store/badgerstore"
+	"perigee/bundle/store/badgerstore/crashtest"
 	"perigee/bundle/store/storetest"
 )
 
@@ -337,11 +338,11 @@ func waitFor(t *testing.T, s *badgerstore.Store, n int) {
 // TestGroupCommit holds a sync up: the commits that wait meanwhile share the next
 // one, and one that is given up is withdrawn.
 func TestGroupCommit(t *testing.T) {
-	fs := newCrashFS()
+	fs := crashtest.New()
 	s := mustOpen(t, indexDir(t), crashOptions(fs))
 	begun, hold := make(chan struct{}), make(chan struct{})
 	first := true
-	fs.setFail(func(_ int, kind string) error {
+	fs.SetFail(func(_ int, kind string) error {
 		if kind == "sync" && first {
 			first = false
 			close(begun)

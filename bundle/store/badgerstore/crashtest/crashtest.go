@@ -1,4 +1,8 @@
-package badgerstore_test
+// Package crashtest is a file system for tests of what survives a loss of power.
+//
+// It stands under a badgerstore in the place of the machine's own, and forgets on Crash
+// what was not synced.
+package crashtest
 
 import (
 	"errors"
@@ -14,13 +18,13 @@ import (
 	"perigee/bundle/store/badgerstore"
 )
 
-// errCut is what every operation returns once the power is cut.
-var errCut = errors.New("power was cut")
+// ErrCut is what a test lets every operation return once the power is cut.
+var ErrCut = errors.New("power was cut")
 
-// crashFS is a file system in memory that knows what would survive a loss of
+// FS is a file system in memory that knows what would survive a loss of
 // power: bytes that were synced, under names whose folder was synced. It counts
 // the operations that change something and can fail at any of them.
-type crashFS struct {
+type FS struct {
 	mu      sync.Mutex
 	names   map[string]*node
 	durable map[string]*node // names as of the last SyncDir of their folder
@@ -35,28 +39,30 @@ type node struct {
 	synced []byte
 }
 
-func newCrashFS() *crashFS {
-	return &crashFS{names: map[string]*node{}, durable: map[string]*node{}, free: -1}
+// New returns an empty file system without a limit of space.
+func New() *FS {
+	return &FS{names: map[string]*node{}, durable: map[string]*node{}, free: -1}
 }
 
-// torn says what a crash keeps of bytes that were not synced.
-type torn int
+// Torn says what a crash keeps of bytes that were not synced.
+type Torn int
 
+// What may be kept. TornModes is how many ways there are.
 const (
-	tornNone torn = iota // nothing
-	tornAll              // everything
-	tornHalf             // the first half
-	tornTail             // the second half; before it zeros
-	tornModes
+	TornNone Torn = iota // nothing
+	TornAll              // everything
+	TornHalf             // the first half
+	TornTail             // the second half; before it zeros
+	TornModes
 )
 
-// crash returns the file system that is found after a loss of power.
-func (c *crashFS) crash(how torn) *crashFS {
+// Crash returns the file system that is found after a loss of power.
+func (c *FS) Crash(how Torn) *FS {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	after := newCrashFS()
+	after := New()
 	names := c.durable
-	if how == tornAll {
+	if how == TornAll {
 		names = c.names
 	}
 	for name, n := range names {
@@ -64,11 +70,11 @@ func (c *crashFS) crash(how torn) *crashFS {
 		if len(n.data) > len(n.synced) {
 			fresh := slices.Clone(n.data[len(n.synced):])
 			switch how {
-			case tornNone:
+			case TornNone:
 				fresh = nil
-			case tornHalf:
+			case TornHalf:
 				fresh = fresh[:len(fresh)/2]
-			case tornTail:
+			case TornTail:
 				clear(fresh[:len(fresh)/2])
 			}
 			data = append(data, fresh...)
@@ -80,7 +86,7 @@ func (c *crashFS) crash(how torn) *crashFS {
 }
 
 // begin counts an operation and tells whether it fails.
-func (c *crashFS) begin(kind string) error {
+func (c *FS) begin(kind string) error {
 	c.ops++
 	if c.fail != nil {
 		return c.fail(c.ops, kind)
@@ -88,27 +94,35 @@ func (c *crashFS) begin(kind string) error {
 	return nil
 }
 
-func (c *crashFS) count() int {
+// Count returns how many operations there were that change something.
+func (c *FS) Count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ops
 }
 
-func (c *crashFS) setFail(fail func(op int, kind string) error) {
+// SetFail lets fail decide the fate of every operation from now on: it is given the
+// number of the operation, from 1, and its kind, which is "create", "write", "sync",
+// "syncdir", "remove" (renaming too), "truncate" or "allocate". An operation for which
+// it returns an error fails with that; a failing write writes half. Nil ends this.
+func (c *FS) SetFail(fail func(op int, kind string) error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fail = fail
 }
 
-func (c *crashFS) setFree(n int64) {
+// SetFree sets how many bytes may still be written; below 0 there is no limit.
+func (c *FS) SetFree(n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.free = n
 }
 
-func (c *crashFS) MkdirAll(string) error { return nil }
+// MkdirAll implements badgerstore.FS.
+func (c *FS) MkdirAll(string) error { return nil }
 
-func (c *crashFS) Create(name string) (badgerstore.File, error) {
+// Create implements badgerstore.FS.
+func (c *FS) Create(name string) (badgerstore.File, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.names[name] != nil {
@@ -119,22 +133,25 @@ func (c *crashFS) Create(name string) (badgerstore.File, error) {
 	}
 	n := &node{}
 	c.names[name] = n
-	return &crashFile{c, n}, nil
+	return &file{c, n}, nil
 }
 
-func (c *crashFS) Open(name string, _ bool) (badgerstore.File, error) {
+// Open implements badgerstore.FS.
+func (c *FS) Open(name string, _ bool) (badgerstore.File, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.names[name]
 	if n == nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	return &crashFile{c, n}, nil
+	return &file{c, n}, nil
 }
 
-func (c *crashFS) Remove(name string) error { return c.Rename(name, "") }
+// Remove implements badgerstore.FS.
+func (c *FS) Remove(name string) error { return c.Rename(name, "") }
 
-func (c *crashFS) Rename(from, to string) error {
+// Rename implements badgerstore.FS.
+func (c *FS) Rename(from, to string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.names[from]
@@ -153,7 +170,8 @@ func (c *crashFS) Rename(from, to string) error {
 	return nil
 }
 
-func (c *crashFS) SyncDir(dir string) error {
+// SyncDir implements badgerstore.FS.
+func (c *FS) SyncDir(dir string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.begin("syncdir"); err != nil {
@@ -168,7 +186,8 @@ func (c *crashFS) SyncDir(dir string) error {
 	return nil
 }
 
-func (c *crashFS) ReadDir(dir string) (map[string]int64, error) {
+// ReadDir implements badgerstore.FS.
+func (c *FS) ReadDir(dir string) (map[string]int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := map[string]int64{}
@@ -180,7 +199,8 @@ func (c *crashFS) ReadDir(dir string) (map[string]int64, error) {
 	return out, nil
 }
 
-func (c *crashFS) Free(string) (int64, error) {
+// Free implements badgerstore.FS.
+func (c *FS) Free(string) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.free < 0 {
@@ -189,14 +209,14 @@ func (c *crashFS) Free(string) (int64, error) {
 	return c.free, nil
 }
 
-type crashFile struct {
-	c *crashFS
+type file struct {
+	c *FS
 	n *node
 }
 
-func (f *crashFile) Close() error { return nil }
+func (f *file) Close() error { return nil }
 
-func (f *crashFile) ReadAt(b []byte, off int64) (int, error) {
+func (f *file) ReadAt(b []byte, off int64) (int, error) {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	if off >= int64(len(f.n.data)) {
@@ -210,7 +230,7 @@ func (f *crashFile) ReadAt(b []byte, off int64) (int, error) {
 }
 
 // WriteAt writes half of b when it fails.
-func (f *crashFile) WriteAt(b []byte, off int64) (int, error) {
+func (f *file) WriteAt(b []byte, off int64) (int, error) {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	err := f.c.begin("write")
@@ -231,13 +251,13 @@ func (f *crashFile) WriteAt(b []byte, off int64) (int, error) {
 	return copy(f.n.data[off:], b), err
 }
 
-func (f *crashFile) Size() (int64, error) {
+func (f *file) Size() (int64, error) {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	return int64(len(f.n.data)), nil
 }
 
-func (f *crashFile) Truncate(size int64) error {
+func (f *file) Truncate(size int64) error {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	if err := f.c.begin("truncate"); err != nil {
@@ -247,7 +267,7 @@ func (f *crashFile) Truncate(size int64) error {
 	return nil
 }
 
-func (f *crashFile) Allocate(size int64) error {
+func (f *file) Allocate(size int64) error {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	if err := f.c.begin("allocate"); err != nil {
@@ -260,7 +280,7 @@ func (f *crashFile) Allocate(size int64) error {
 	return nil
 }
 
-func (f *crashFile) Sync() error {
+func (f *file) Sync() error {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	if err := f.c.begin("sync"); err != nil {
