@@ -42,6 +42,9 @@ type Duty uint8
 const (
 	DutyForward Duty = 1 // to be sent to another node
 	DutyDeliver Duty = 2 // to be handed to a local application
+	// DutyAssemble: a fragment to be kept until its bundle is whole (RFC 9171
+	// section 5.9).
+	DutyAssemble Duty = 3
 )
 
 // String names the duty.
@@ -51,8 +54,17 @@ func (d Duty) String() string {
 		return "forward"
 	case DutyDeliver:
 		return "deliver"
+	case DutyAssemble:
+		return "assemble"
 	}
 	return "none"
+}
+
+// Lane is one queue of stored bundles: those that wait for the same thing.
+type Lane struct {
+	Duty        Duty
+	Destination bundle.EID
+	Priority    bundle.Priority // 0 (bulk) unless Duty is DutyForward
 }
 
 // Episode names one custody of one bundle: the custodian that asked for it and the
@@ -62,6 +74,14 @@ type Episode struct {
 	Custodian bundle.EID
 	SeqID     uint64
 	SeqNum    uint64
+}
+
+// String names the lane, as in "forward ipn:3.11 normal".
+func (l Lane) String() string {
+	if l.Duty == DutyForward {
+		return l.Duty.String() + " " + l.Destination.String() + " " + l.Priority.String()
+	}
+	return l.Duty.String() + " " + l.Destination.String()
 }
 
 // Record is what the store keeps of a bundle beside its bytes. All times are DTN
@@ -98,6 +118,15 @@ type Record struct {
 	From, Own Episode
 	// Attempts counts the transmissions under Own.
 	Attempts uint32
+}
+
+// Lane is the queue that the bundle stands in.
+func (r *Record) Lane() Lane {
+	l := Lane{Duty: r.Duty, Destination: r.Destination}
+	if r.Duty == DutyForward {
+		l.Priority = r.Priority
+	}
+	return l
 }
 
 // Gone is what is left of a bundle that the store no longer holds: enough to know
@@ -155,7 +184,8 @@ type Put struct {
 	Staged Staged
 }
 
-// Update replaces the record of a stored bundle.
+// Update replaces the record of a stored bundle. Its ID, size and lane stay what
+// they are.
 type Update struct{ Record Record }
 
 // Delete removes a bundle and leaves Gone behind. A Gone whose Until is zero
@@ -226,6 +256,14 @@ type Store interface {
 	// Scan returns up to limit records with handles above after, in order of
 	// handle.
 	Scan(after Handle, limit int) ([]Record, error)
+
+	// Lanes returns up to limit lanes that hold bundles, in a fixed order, those
+	// behind after; the zero Lane begins.
+	Lanes(after Lane, limit int) ([]Lane, error)
+
+	// ScanLane returns up to limit records of a lane with handles above after,
+	// in order of handle.
+	ScanLane(lane Lane, after Handle, limit int) ([]Record, error)
 
 	// Counter returns a number kept by SetCounter, 0 when there is none.
 	Counter(name string) (uint64, error)

@@ -88,6 +88,7 @@ type change struct {
 	entries  map[store.Handle]*entry // nil: removed
 	traces   map[string]trace        // zero: removed
 	expiry   map[string]bool         // keys of the expiry index: set or removed
+	lanes    map[string]bool         // keys of the lane index: set or removed
 	counters map[string]counter
 	freed    []uint64 // files of large bundles that left
 	tally    tally
@@ -99,6 +100,7 @@ func newChange(below view) *change {
 		entries:  map[store.Handle]*entry{},
 		traces:   map[string]trace{},
 		expiry:   map[string]bool{},
+		lanes:    map[string]bool{},
 		counters: map[string]counter{},
 		tally:    tally{live: map[uint64]int64{}},
 	}
@@ -106,7 +108,7 @@ func newChange(below view) *change {
 
 // size is the number of pending keys.
 func (c *change) size() int {
-	return len(c.entries) + len(c.traces) + len(c.expiry) + len(c.counters)
+	return len(c.entries) + len(c.traces) + len(c.expiry) + len(c.lanes) + len(c.counters)
 }
 
 func (c *change) entry(h store.Handle) (*entry, error) {
@@ -140,6 +142,9 @@ func (c *change) merge(o *change) {
 	}
 	for k, set := range o.expiry {
 		c.expiry[k] = set
+	}
+	for k, set := range o.lanes {
+		c.lanes[k] = set
 	}
 	for name, n := range o.counters {
 		c.counters[name] = n
@@ -182,11 +187,7 @@ func (c *change) putEntry(e *entry) error {
 	if err != nil {
 		return err
 	}
-	if old != nil {
-		c.tally.count(old, -1)
-	}
-	c.entries[h] = e
-	c.tally.count(e, 1)
+	c.setEntry(h, old, e)
 	return c.setTrace(idKey(e.record.ID), trace{live: h})
 }
 
@@ -198,10 +199,21 @@ func (c *change) update(r store.Record, at place) error {
 	}
 	e := *old
 	e.record, e.update = r, at
-	c.tally.count(old, -1)
-	c.tally.count(&e, 1)
-	c.entries[r.Handle] = &e
+	c.setEntry(r.Handle, old, &e)
 	return nil
+}
+
+// setEntry replaces the entry old of a handle by e. Either may be nil.
+func (c *change) setEntry(h store.Handle, old, e *entry) {
+	if old != nil {
+		c.tally.count(old, -1)
+		c.lanes[laneKey(old.record.Lane(), h)] = false
+	}
+	if e != nil {
+		c.tally.count(e, 1)
+		c.lanes[laneKey(e.record.Lane(), h)] = true
+	}
+	c.entries[h] = e
 }
 
 // remove lets a bundle leave. g.ID must be its ID.
@@ -211,11 +223,10 @@ func (c *change) remove(h store.Handle, g store.Gone, at place) error {
 		return err
 	}
 	if old != nil {
-		c.tally.count(old, -1)
 		if old.file != 0 {
 			c.freed = append(c.freed, old.file)
 		}
-		c.entries[h] = nil
+		c.setEntry(h, old, nil)
 	}
 	key := idKey(g.ID)
 	if g.Until != 0 {

@@ -117,7 +117,7 @@ func (m *model) check(s store.Store) error {
 			return fmt.Errorf("bundle %d that left: found %+v, %v", n, t, err)
 		}
 	}
-	if err := m.checkLast(s); err != nil {
+	if err := errors.Join(m.checkLast(s), storetest.CheckLanes(s)); err != nil {
 		return err
 	}
 	extra := int64(len(m.maybe))

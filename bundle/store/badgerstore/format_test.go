@@ -72,6 +72,37 @@ func TestEntryAndTraceEncoding(t *testing.T) {
 	}
 }
 
+func TestLaneKeys(t *testing.T) {
+	for _, r := range records() {
+		l := r.Lane()
+		key := laneKey(l, r.Handle)
+		if got, h, err := parseLaneKey([]byte(key)); err != nil || got != l || h != r.Handle {
+			t.Errorf("got %+v %d, %v; want %+v %d", got, h, err, l, r.Handle)
+		}
+		for n := range len(key) {
+			if _, _, err := parseLaneKey([]byte(key[:n])); !errors.Is(err, errEncoding) {
+				t.Errorf("cut at %d of %d: %v", n, len(key), err)
+			}
+		}
+	}
+}
+
+func FuzzParseLaneKey(f *testing.F) {
+	for _, r := range records() {
+		f.Add([]byte(laneKey(r.Lane(), r.Handle)))
+	}
+	f.Fuzz(func(t *testing.T, key []byte) {
+		l, h, err := parseLaneKey(key)
+		if err != nil {
+			return
+		}
+		again, h2, err := parseLaneKey([]byte(laneKey(l, h)))
+		if err != nil || again != l || h2 != h {
+			t.Errorf("parsed %+v %d, encoded and parsed again %+v %d, %v", l, h, again, h2, err)
+		}
+	})
+}
+
 func TestUnstorableEIDIsRefused(t *testing.T) {
 	r := store.Record{Destination: bundle.DTN("bad name", "x")}
 	if err := checkRecord(&r); !errors.Is(err, bundle.ErrEID) {

@@ -22,18 +22,20 @@ import (
 //	m NAME             format, checkpoint
 //	h HANDLE           entry of a stored bundle
 //	i ID               trace of a bundle ID
+//	l LANE HANDLE      bundles of a lane
 //	e UNTIL ID         order in which to forget
 //	c NAME             counter
 const (
 	prefixEntry   = 'h'
 	prefixTrace   = 'i'
+	prefixLane    = 'l'
 	prefixExpiry  = 'e'
 	prefixCounter = 'c'
 
 	keyFormat     = "mformat"
 	keyCheckpoint = "mcheckpoint"
 
-	indexFormat = 1
+	indexFormat = 2
 )
 
 // index is the badger database. Reads may be concurrent; mu makes the keys of one
@@ -185,6 +187,13 @@ func (x *index) apply(c *change) error {
 			set(string(prefixExpiry)+key, []byte{1})
 		} else {
 			set(string(prefixExpiry)+key, nil)
+		}
+	}
+	for key, there := range c.lanes {
+		if there {
+			set(string(prefixLane)+key, []byte{})
+		} else {
+			set(string(prefixLane)+key, nil)
 		}
 	}
 	for name, n := range c.counters {

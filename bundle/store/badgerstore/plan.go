@@ -79,6 +79,8 @@ func (s *Store) planUpdate(c *change, op store.Update) error {
 		return fmt.Errorf("update bundle %d: %w", r.Handle, store.ErrNotFound)
 	case old.record.ID != r.ID:
 		return fmt.Errorf("update bundle %d: its ID is %s, not %s", r.Handle, old.record.ID, r.ID)
+	case old.record.Lane() != r.Lane():
+		return fmt.Errorf("update bundle %d: its lane is %s, not %s", r.Handle, old.record.Lane(), r.Lane())
 	}
 	r.Size = old.record.Size
 	meta := appendRecord(s.committer.scratch[:0], &r)

@@ -58,6 +58,9 @@ func checkAll(t *testing.T, s store.Store, want map[uint64]store.Record) {
 			t.Fatal(err)
 		}
 	}
+	if err := storetest.CheckLanes(s); err != nil {
+		t.Fatal(err)
+	}
 	if st := s.Stats(); st.Bundles != int64(len(want)) {
 		t.Fatalf("%d bundles, want %d", st.Bundles, len(want))
 	}

@@ -78,6 +78,7 @@ func (s *Store) take(ops []store.Op) ([]*staged, error) {
 func (s *Store) check(ops []store.Op) error {
 	type state struct {
 		id   bundle.ID
+		lane store.Lane
 		live bool
 	}
 	handles := map[store.Handle]state{}
@@ -87,7 +88,7 @@ func (s *Store) check(ops []store.Op) error {
 			return st
 		}
 		it, ok := s.live[h]
-		return state{it.record.ID, ok}
+		return state{it.record.ID, it.record.Lane(), ok}
 	}
 	for _, op := range ops {
 		switch op := op.(type) {
@@ -103,7 +104,7 @@ func (s *Store) check(ops []store.Op) error {
 			case live || look(h).live:
 				return fmt.Errorf("put bundle %s under handle %d: %w", id, h, store.ErrExists)
 			}
-			handles[h], ids[id] = state{id, true}, true
+			handles[h], ids[id] = state{id, op.Record.Lane(), true}, true
 		case store.Update:
 			st := look(op.Record.Handle)
 			if !st.live {
@@ -111,6 +112,9 @@ func (s *Store) check(ops []store.Op) error {
 			}
 			if st.id != op.Record.ID {
 				return fmt.Errorf("update bundle %d: its ID is %s, not %s", op.Record.Handle, st.id, op.Record.ID)
+			}
+			if lane := op.Record.Lane(); st.lane != lane {
+				return fmt.Errorf("update bundle %d: its lane is %s, not %s", op.Record.Handle, st.lane, lane)
 			}
 		case store.Delete:
 			st := look(op.Handle)
@@ -154,6 +158,9 @@ func (s *Store) put(op store.Put) {
 	if i, found := slices.BinarySearch(s.order, r.Handle); !found {
 		s.order = slices.Insert(s.order, i, r.Handle)
 	}
+	lane := r.Lane()
+	i, _ := slices.BinarySearch(s.lanes[lane], r.Handle)
+	s.lanes[lane] = slices.Insert(s.lanes[lane], i, r.Handle)
 	s.bytes += r.Size
 	s.custody += custodial(r)
 }
@@ -162,6 +169,7 @@ func (s *Store) remove(op store.Delete) {
 	r := s.live[op.Handle].record
 	delete(s.live, op.Handle)
 	delete(s.byID, r.ID)
+	s.leaveLane(r.Lane(), r.Handle)
 	s.bytes -= r.Size
 	s.custody -= custodial(r)
 	if len(s.order) > 64 && len(s.order) > 2*len(s.live) {
@@ -175,6 +183,19 @@ func (s *Store) remove(op store.Delete) {
 	}
 	s.left[r.ID] = op.Gone
 	s.forget.push(untilEntry{op.Gone.Until, r.ID})
+}
+
+// leaveLane takes a bundle out of its lane, and the lane away with its last one.
+func (s *Store) leaveLane(lane store.Lane, h store.Handle) {
+	handles := s.lanes[lane]
+	switch i, _ := slices.BinarySearch(handles, h); {
+	case len(handles) == 1:
+		delete(s.lanes, lane)
+	case i == 0: // the usual case, and one that need not move the others
+		s.lanes[lane] = handles[1:]
+	default:
+		s.lanes[lane] = slices.Delete(handles, i, i+1)
+	}
 }
 
 func custodial(r store.Record) int64 {

@@ -7,6 +7,7 @@ package memstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type Store struct {
 	next     store.Handle
 	live     map[store.Handle]item
 	order    []store.Handle // handles in order; may name bundles that left
+	lanes    map[store.Lane][]store.Handle
 	byID     map[bundle.ID]store.Handle
 	left     map[bundle.ID]store.Gone
 	forget   untilHeap
@@ -61,6 +63,7 @@ func New(o Options) *Store {
 		quota:    o.Quota,
 		next:     1,
 		live:     map[store.Handle]item{},
+		lanes:    map[store.Lane][]store.Handle{},
 		byID:     map[bundle.ID]store.Handle{},
 		left:     map[bundle.ID]store.Gone{},
 		counters: map[string]uint64{},
@@ -93,12 +96,16 @@ func (s *Store) Crash() *Store {
 		next:     s.next,
 		live:     maps.Clone(s.live),
 		order:    slices.Clone(s.order),
+		lanes:    map[store.Lane][]store.Handle{},
 		byID:     maps.Clone(s.byID),
 		left:     maps.Clone(s.left),
 		forget:   slices.Clone(s.forget),
 		counters: maps.Clone(s.counters),
 		bytes:    s.bytes,
 		custody:  s.custody,
+	}
+	for l, handles := range s.lanes {
+		after.lanes[l] = slices.Clone(handles)
 	}
 	s.closed = true
 	return after
@@ -174,6 +181,50 @@ func (s *Store) Scan(after store.Handle, limit int) ([]store.Record, error) {
 		if it, ok := s.live[s.order[i]]; ok {
 			out = append(out, it.record)
 		}
+	}
+	return out, nil
+}
+
+// Lanes implements store.Store.
+func (s *Store) Lanes(after store.Lane, limit int) ([]store.Lane, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosed
+	}
+	var out []store.Lane
+	for l := range s.lanes {
+		if compareLanes(l, after) > 0 {
+			out = append(out, l)
+		}
+	}
+	slices.SortFunc(out, compareLanes)
+	return out[:min(len(out), max(limit, 0))], nil
+}
+
+func compareLanes(a, b store.Lane) int {
+	return cmp.Or(
+		cmp.Compare(a.Duty, b.Duty),
+		cmp.Compare(a.Destination.String(), b.Destination.String()),
+		cmp.Compare(a.Priority, b.Priority),
+	)
+}
+
+// ScanLane implements store.Store.
+func (s *Store) ScanLane(lane store.Lane, after store.Handle, limit int) ([]store.Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosed
+	}
+	handles := s.lanes[lane]
+	i, found := slices.BinarySearch(handles, after)
+	if found {
+		i++
+	}
+	var out []store.Record
+	for ; i < len(handles) && len(out) < limit; i++ {
+		out = append(out, s.live[handles[i]].record)
 	}
 	return out, nil
 }

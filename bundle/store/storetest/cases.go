@@ -87,7 +87,7 @@ func testScan(t *testing.T, open Open) {
 func testUpdate(t *testing.T, open Open) {
 	s, reopen := open(t, 0)
 	r := mustPut(t, s, 6, 500)
-	r.Attempts, r.Custodial, r.Duty = 3, false, store.DutyDeliver
+	r.Attempts, r.Custodial = 3, false
 	r.Own = store.Episode{Custodian: bundle.DTN("sat-1", ""), SeqID: 9, SeqNum: 1 << 40}
 	mustCommit(t, s, store.Update{Record: r})
 	mustCheck(t, s, 6, r)
@@ -102,6 +102,18 @@ func testUpdate(t *testing.T, open Open) {
 	stranger.ID = Record(7, 0).ID
 	if err := s.Commit(context.Background(), []store.Op{store.Update{Record: stranger}}); err == nil {
 		t.Error("an update that changes the bundle ID was taken")
+	}
+	mustCheck(t, s, 6, r)
+	for what, move := range map[string]func(*store.Record){
+		"duty":        func(r *store.Record) { r.Duty = store.DutyDeliver },
+		"destination": func(r *store.Record) { r.Destination = bundle.IPN(4, 11) },
+		"priority":    func(r *store.Record) { r.Priority = bundle.PriorityBulk },
+	} {
+		moved := r
+		move(&moved)
+		if err := s.Commit(context.Background(), []store.Op{store.Update{Record: moved}}); err == nil {
+			t.Errorf("an update that changes the %s, and so the lane, was taken", what)
+		}
 	}
 	mustCheck(t, s, 6, r)
 }

@@ -253,6 +253,8 @@ func testClose(t *testing.T, open Open) {
 		"get":    func() error { _, err := s.Get(r.Handle); return err },
 		"find":   func() error { _, err := s.Find(r.ID); return err },
 		"scan":   func() error { _, err := s.Scan(0, 1); return err },
+		"lanes":  func() error { _, err := s.Lanes(store.Lane{}, 1); return err },
+		"lane":   func() error { _, err := s.ScanLane(r.Lane(), 0, 1); return err },
 		"open":   func() error { _, err := s.Open(r.Handle); return err },
 		"stage":  func() error { _, err := s.Stage(10); return err },
 		"commit": func() error { return s.Commit(context.Background(), []store.Op{store.Delete{Handle: r.Handle}}) },

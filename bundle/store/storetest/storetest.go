@@ -32,6 +32,8 @@ func Run(t *testing.T, open Open) {
 	}{
 		{"PutGetFindOpen", testPut},
 		{"Scan", testScan},
+		{"Lanes", testLanes},
+		{"LanesConcurrent", testLanesConcurrent},
 		{"Update", testUpdate},
 		{"Delete", testDelete},
 		{"Return", testReturn},
@@ -143,6 +145,47 @@ func Check(s store.Store, n uint64, r store.Record) error {
 	}
 	if !bytes.Equal(b, Bytes(n, r.Size)) {
 		return fmt.Errorf("bundle %d: its %d bytes differ from what was put", r.Handle, len(b))
+	}
+	return nil
+}
+
+// CheckLanes tells whether every bundle of s stands in its lane and nothing else
+// does.
+func CheckLanes(s store.Store) error {
+	want := map[store.Handle]store.Record{}
+	for after := store.Handle(0); ; {
+		page, err := s.Scan(after, 100)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, r := range page {
+			want[r.Handle], after = r, r.Handle
+		}
+	}
+	lanes, err := s.Lanes(store.Lane{}, len(want)+1)
+	if err != nil {
+		return err
+	}
+	for _, l := range lanes {
+		records, err := s.ScanLane(l, 0, len(want)+1)
+		if err != nil {
+			return err
+		}
+		if len(records) == 0 {
+			return fmt.Errorf("lane %s shows and is empty", l)
+		}
+		for _, r := range records {
+			if want[r.Handle] != r || r.Lane() != l {
+				return fmt.Errorf("lane %s holds %+v, the store %+v", l, r, want[r.Handle])
+			}
+			delete(want, r.Handle)
+		}
+	}
+	if len(want) > 0 {
+		return fmt.Errorf("%d bundles stand in no lane", len(want))
 	}
 	return nil
 }
