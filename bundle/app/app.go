@@ -118,6 +118,7 @@ const (
 	EventCustodyAccepted EventKind = "custody-accepted" // this node became custodian
 	EventCustodyReleased EventKind = "custody-released" // the next custodian accepted
 	EventCustodyRefused  EventKind = "custody-refused"  // the next custodian refused
+	EventCustodyDeclined EventKind = "custody-declined" // this node did not become custodian
 	EventRetransmit      EventKind = "retransmit"       // no signal came in time
 	EventDeleted         EventKind = "deleted"          // expired, removed or unprocessable
 	EventReported        EventKind = "reported"         // a status report came about a bundle
@@ -186,6 +187,9 @@ type Custody struct {
 	Held        int64         `json:"held"`      // bundles in custody here
 	InFlight    int64         `json:"in_flight"` // of these, sent and not yet signalled
 	Outstanding []Outstanding `json:"outstanding"`
+	// Declined counts by reason how often this node did not take custody that
+	// it was asked to take.
+	Declined map[string]uint64 `json:"declined"`
 }
 
 // Outstanding is one custody that the node waits to be relieved of.
@@ -213,4 +217,5 @@ type Counters struct {
 	Retransmissions  uint64 `json:"retransmissions"`
 	SignalsSent      uint64 `json:"signals_sent"`
 	SignalsReceived  uint64 `json:"signals_received"`
+	CustodyMalformed uint64 `json:"custody_malformed"` // bundles whose custody blocks break the rules
 }

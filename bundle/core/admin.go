@@ -66,7 +66,7 @@ func (c *Core) signalled(a *Arrival, s *bundle.CustodySignal) {
 		if e == nil || !c.mayTake(from, e) {
 			continue
 		}
-		c.answered(from, e)
+		c.answers(from, e)
 		c.counters.CustodyReleased++
 		c.notify(app.EventCustodyReleased, e.rec.ID, from, e.rec.Size, "")
 		c.withdraw(e)
@@ -79,8 +79,8 @@ func (c *Core) signalled(a *Arrival, s *bundle.CustodySignal) {
 	}
 	for _, h := range c.book.Match(s.Refused) {
 		if e := c.entries[h]; e != nil && c.mayTake(from, e) {
-			c.answered(from, e)
-			c.custodyRefused(from, e)
+			c.answers(from, e)
+			c.custodyRefused(from, e, custody.RefusalUnspecified)
 		}
 	}
 	if len(ops) == 0 {
@@ -96,9 +96,9 @@ func (c *Core) signalled(a *Arrival, s *bundle.CustodySignal) {
 	}, ops...)
 }
 
-// answered notes that a neighbour answers for bundles of others. What it answers as
+// answers notes that a neighbour answers for bundles of others. What it answers as
 // their destination says nothing of that.
-func (c *Core) answered(from bundle.EID, e *entry) {
+func (c *Core) answers(from bundle.EID, e *entry) {
 	if n := c.neighbours[from]; n != nil && e.rec.Destination.Node() != from {
 		n.answers = true
 	}
@@ -118,28 +118,6 @@ func (c *Core) mayTake(node bundle.EID, e *entry) bool {
 		return true
 	}
 	return false
-}
-
-// custodyRefused keeps a bundle whose custody another node refused from going out
-// again at once.
-func (c *Core) custodyRefused(from bundle.EID, e *entry) {
-	c.counters.CustodyRefused++
-	c.notify(app.EventCustodyRefused, e.rec.ID, from, e.rec.Size, "")
-	if e.place != placeAwait {
-		return // it is not out any more
-	}
-	c.book.Return(e.rec.Handle)
-	until := c.now.Add(backoff(e.refusals))
-	e.refusals++
-	c.toLimbo(e, until)
-}
-
-// refuseCustody tells a custodian that this node does not take a bundle over.
-func (c *Core) refuseCustody(asked store.Episode, rec *store.Record) {
-	if asked.Custodian.Node() == c.cfg.Node {
-		return
-	}
-	c.signals.Add(asked, rec.Destination, false, c.now, rec.Expiry)
 }
 
 // flushSignals sends the custody signals whose time has come.

@@ -27,6 +27,9 @@ func (c *Core) arrive(a Arrival) {
 	id := a.Bundle.ID()
 	if a.Link != 0 {
 		c.counters.BundlesReceived++
+		if c.isCustodyMalformed(a.Bundle) {
+			c.counters.CustodyMalformed++
+		}
 	}
 	if err := c.admissible(&a, id); err != nil {
 		c.turnAway(&a, id, err)
@@ -42,8 +45,11 @@ func (c *Core) arrive(a Arrival) {
 	case a.Known.Gone != nil && c.isOver(&a):
 		c.discard(&a, id)
 	case c.isSpent(&a):
-		if asked, ok := c.asked(a.Bundle); ok && asked.Custodian.Node() != c.cfg.Node {
-			c.signals.Add(asked, a.Bundle.Primary.Destination, false, c.now, a.Bundle.Expiry(c.now))
+		if asked, ok := c.asked(a.Bundle); ok {
+			p := &a.Bundle.Primary
+			c.decline(asked, &store.Record{
+				ID: id, Destination: p.Destination, Flags: p.Flags, Size: a.Size, Expiry: a.Bundle.Expiry(c.now),
+			}, custody.RefusalUnspecified)
 		}
 		c.counters.BundlesDeleted++
 		c.notify(app.EventDeleted, id, c.peer(a.Link), a.Size, "may not travel on: lifetime, hop limit or a block that is not known")
@@ -109,7 +115,9 @@ func (c *Core) isSpent(a *Arrival) bool {
 func (c *Core) take(a *Arrival, id bundle.ID) {
 	rec, err := c.record(a, id)
 	if errors.Is(err, errCustody) {
-		c.notify(app.EventRefused, id, c.peer(a.Link), a.Size, err.Error())
+		c.counters.BundlesDeleted++
+		c.notify(app.EventDeleted, id, c.peer(a.Link), a.Size, err.Error())
+		c.report(&rec, bundle.FlagReportDeleted, bundle.ReasonDepletedStorage)
 		c.do(Reply{Token: a.Token})
 		return
 	}
@@ -180,18 +188,16 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 		return rec, c.fits(&rec)
 	}
 	if asked, ok := c.asked(b); ok {
-		switch {
-		case rec.Flags&bundle.FlagFragment != 0:
-			// One fragment would release the whole bundle, so it travels on
-			// without this node as custodian.
-			c.refuseCustody(asked, &rec)
-		case !c.takesCustody(&rec, asked):
-			c.refuseCustody(asked, &rec)
-			return rec, fmt.Errorf("%w of %s: no route leads on in time", errCustody, id)
-		default:
+		why := c.declines(&rec, asked)
+		if why == custody.RefusalNone {
 			rec.Custodial = true
 			if asked.Custodian.Node() != c.cfg.Node {
 				rec.From = asked
+			}
+		} else {
+			c.decline(asked, &rec, why)
+			if !c.carries(&rec) {
+				return rec, fmt.Errorf("%w of %s: %s", errCustody, id, why)
 			}
 		}
 	}
@@ -211,8 +217,11 @@ func (c *Core) fits(rec *store.Record) error {
 		return nil
 	}
 	_, err := c.router.Next(route.Query{Dest: rec.Destination, Size: rec.Size, Expiry: rec.Expiry}, c.now)
-	if isTooLarge(err) {
+	switch {
+	case isTooLarge(err):
 		return unacceptable("%s has %d bytes: %w; cut it into smaller bundles", rec.ID, rec.Size, err)
+	case errors.Is(err, route.ErrTooLate):
+		return unacceptable("%s has %d bytes: %w; give it a longer lifetime or cut it into smaller bundles", rec.ID, rec.Size, err)
 	}
 	return nil
 }
@@ -225,21 +234,10 @@ func (c *Core) asked(b *bundle.Bundle) (store.Episode, bool) {
 	if !ok || !c.cfg.AcceptCustody && !c.isLocal(b.Primary.Destination) || blk.Custodian.IsNull() || !blk.Custodian.IsSingleton() {
 		return store.Episode{}, false
 	}
-	if b.Primary.Flags&bundle.FlagAdminRecord != 0 {
+	if c.isCustodyMalformed(b) {
 		return store.Episode{}, false
 	}
 	return store.Episode{Custodian: blk.Custodian, SeqID: blk.SeqID, SeqNum: blk.SeqNum}, true
-}
-
-// takesCustody tells whether this node can do a custodian's duty for a bundle. A
-// stray copy of its own transmission it adopts: no record means that the state
-// was lost.
-func (c *Core) takesCustody(rec *store.Record, asked store.Episode) bool {
-	if rec.Duty == store.DutyDeliver || asked.Custodian.Node() == c.cfg.Node {
-		return true
-	}
-	_, err := c.router.Next(c.query(rec, nil), c.now)
-	return err == nil
 }
 
 // number gives a bundle in custody the number under which it asks the next
@@ -311,6 +309,11 @@ func (c *Core) again(a *Arrival, id bundle.ID) {
 // none.
 func (c *Core) assume(a *Arrival, e *entry, asked store.Episode) {
 	rec := e.rec
+	if why := c.declines(&rec, asked); why != custody.RefusalNone {
+		c.decline(asked, &rec, why)
+		c.duplicate(a, rec.ID)
+		return
+	}
 	rec.From, rec.Custodial = asked, true
 	var ops []store.Op
 	var keep []custody.Reservation

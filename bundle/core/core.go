@@ -35,6 +35,8 @@ type Config struct {
 
 	// AcceptCustody lets this node become custodian of others' bundles.
 	AcceptCustody bool
+	// Custody says which of them.
+	Custody CustodyPolicy
 	// Aggregate is how long custody signals are gathered before they are sent.
 	Aggregate dtntime.Duration
 	// StatusReports lets this node send the status reports that bundles ask for.
@@ -88,6 +90,8 @@ type Core struct {
 	holds      timers.Timers[store.Handle] // of entries that no route takes for the time being
 	limbo      map[store.Handle]*entry
 	counters   app.Counters
+	declined   [custody.Refusals]uint64 // custody that this node did not take, by reason
+	answered   episodes                 // of fragments that were refused
 	lastToken  Token
 	stopping   bool
 
@@ -127,6 +131,9 @@ func New(cfg Config) (*Core, error) {
 			return nil, fmt.Errorf("link peer %s is named twice", n.Peer)
 		}
 		c.addNeighbour(n).configured = true
+	}
+	if c.cfg.Custody.MaxBundles <= 0 {
+		c.cfg.Custody.MaxBundles = DefaultMaxCustody
 	}
 	c.makeRouter()
 	return c, nil
@@ -177,6 +184,7 @@ func (c *Core) Step(now dtntime.Time, event Event) []Effect {
 	case PlanChanged:
 		c.plan = e.Plan
 		c.makeRouter()
+		c.unexclude()
 		c.rerouteAll()
 	case Tick:
 	case Shutdown:
@@ -271,6 +279,12 @@ func (c *Core) Status(limit int) app.Status {
 	}
 	held, flying := c.book.Len()
 	s.Custody.Held, s.Custody.InFlight = int64(held), int64(flying)
+	s.Custody.Declined = make(map[string]uint64)
+	for why, times := range c.declined {
+		if times > 0 {
+			s.Custody.Declined[custody.Refusal(why).String()] = times
+		}
+	}
 	for _, o := range c.book.List(limit) {
 		out := app.Outstanding{Next: o.Next, SeqID: o.SeqID, SeqNum: o.SeqNum, Attempts: o.Attempts, Deadline: o.Deadline, State: "held"}
 		if o.Deadline != 0 {

@@ -30,20 +30,28 @@ type bench struct {
 	now   dtntime.Time
 	disk  *machine // for stamps and handles
 	token core.Token
+	kept  []store.Record  // every Put
+	made  []bundle.Bundle // what the core made itself
+	said  [][]byte        // and its payloads
 }
 
-func newBench(t *testing.T, plan *contact.Plan, always bool) *bench {
+func newBench(t *testing.T, plan *contact.Plan, always bool, change ...func(*core.Config)) *bench {
+	t.Helper()
 	w := newWorld(t, 1, plan)
 	m := w.add(options{always: always})
 	b := &bench{t: t, now: start, disk: m}
 	var err error
-	b.core, err = core.New(core.Config{
+	cfg := core.Config{
 		Node: eid(1), Plan: plan, AcceptCustody: true, Aggregate: 5 * second,
 		Neighbours: []core.Neighbour{{Peer: eid(2), Always: always, Dial: true}},
 		NextHandle: m.store.NextHandle,
 		Counter:    func(string) (uint64, error) { return 0, nil },
 		Stamp:      m.stamp,
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	b.core, err = core.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,12 +67,30 @@ func (b *bench) step(e core.Event) []core.Effect {
 		next := effects[0]
 		effects = effects[1:]
 		if p, ok := next.(core.Persist); ok {
+			b.keep(p)
 			effects = append(effects, slices.Clone(b.core.Step(b.now, core.Committed{Token: p.Token}))...)
 			continue
 		}
 		rest = append(rest, next)
 	}
 	return rest
+}
+
+// keep notes what the core stores.
+func (b *bench) keep(p core.Persist) {
+	for _, op := range p.Ops {
+		if put, ok := op.(store.Put); ok {
+			b.kept = append(b.kept, put.Record)
+		}
+	}
+	if p.Inline == nil {
+		return
+	}
+	made, payload, err := bundle.Parse(p.Inline, bundle.DefaultLimits())
+	if err != nil {
+		b.t.Fatalf("the node made a bundle that cannot be read: %v", err)
+	}
+	b.made, b.said = append(b.made, made), append(b.said, slices.Clone(payload))
 }
 
 // arrive gives the core a bundle, from an application if link is 0.

@@ -29,6 +29,7 @@ type entry struct {
 	hold  dtntime.Time // under placeLimbo: when to try again, or 0
 	// excluded are the neighbours that will not take the bundle as it is.
 	excluded []bundle.EID
+	avoided  []avoidance  // neighbours that it is kept from for a while
 	sentTo   []bundle.EID // neighbours that a transmission began to
 	refusals int
 }

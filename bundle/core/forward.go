@@ -31,9 +31,10 @@ func (c *Core) query(rec *store.Record, excluded []bundle.EID) route.Query {
 // next returns the next hop of a bundle. A bundle in custody that has come to a
 // dead end, because a plan was wrong or has changed, goes back where it came from.
 func (c *Core) next(e *entry) (bundle.EID, error) {
-	q := c.query(&e.rec, e.excluded)
+	shunned, some := e.shunned(c.now)
+	q := c.query(&e.rec, shunned)
 	d, err := c.router.Next(q, c.now)
-	if err != nil && e.rec.Custodial && !q.Previous.IsNull() {
+	if err != nil && !some && e.rec.Custodial && !q.Previous.IsNull() {
 		q.Previous = bundle.EID{}
 		d, err = c.router.Next(q, c.now)
 	}

@@ -45,7 +45,8 @@ type machine struct {
 	wake     uint64
 	deliver  func(rec store.Record) // nil: acknowledged at once
 	news     []app.Event
-	full     bool // the store has no room
+	full     bool  // the store has no room
+	room     int64 // for custody; 0: without limit
 	// power tells whether it fails just before or just after a commit.
 	power func(ops []store.Op, after bool) bool
 }
@@ -65,7 +66,7 @@ func (m *machine) boot() *machine {
 	}
 	m.core, err = core.New(core.Config{
 		Node: m.id, Neighbours: m.neighbours(), Routes: routes, Plan: m.plan,
-		AcceptCustody: !m.options.unaware, Aggregate: 5 * second, MaxBundle: 1 << 30,
+		AcceptCustody: !m.options.unaware, Custody: m.policy(), Aggregate: 5 * second, MaxBundle: 1 << 30,
 		NextHandle: m.store.NextHandle,
 		Counter:    func(name string) (uint64, error) { return m.counters[name], nil },
 		Stamp:      m.stamp,
@@ -82,6 +83,17 @@ func (m *machine) boot() *machine {
 	m.step(core.Tick{})
 	m.listen()
 	return m
+}
+
+func (m *machine) policy() core.CustodyPolicy {
+	p := m.options.policy
+	p.Space = func() int64 {
+		if m.room == 0 {
+			return 1 << 40
+		}
+		return m.room - m.store.Stats().Bytes
+	}
+	return p
 }
 
 func (m *machine) neighbours() []core.Neighbour {

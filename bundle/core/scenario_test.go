@@ -32,6 +32,7 @@ import (
 //	crash N, boot N, forget N       forget loses the counters
 //	power N before|after put|delete cuts the power around the next such commit
 //	full N yes|no                   whether the store has room
+//	room N BYTES                    for custody alone; 0: without limit
 //	plan N A B START END            gives N a wrong plan of that contact alone
 //	want NAME custody N,N|-         who has it in custody
 //	want NAME delivered K           how often it was delivered
@@ -129,6 +130,8 @@ func (s *script) command(words []string) error {
 		s.power(s.node(n[0]), words[2] == "after", words[3] == "put")
 	case "full":
 		s.node(n[0]).full = words[2] == "yes"
+	case "room":
+		s.node(n[0]).room = int64(n[1])
 	case "plan":
 		plan, err := contact.New(between(n[1], n[2], n[3], n[4], 1000))
 		if err != nil {

@@ -136,6 +136,7 @@ func eid(node int) bundle.EID { return bundle.IPN(uint64(node), 0) }
 // options are what makes one node differ from another.
 type options struct {
 	unaware bool // takes no custody
+	policy  core.CustodyPolicy
 	always  bool // links stand at all times
 	routes  []route.Route
 	peers   []int // nil: every node of the plan it has contacts with

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,9 @@ type Config struct {
 	Plan      *contact.Plan
 
 	AcceptCustody bool
+	// Custody says of which bundles. Unless it says otherwise, a tenth of the
+	// store is kept for what is not in custody.
+	Custody       core.CustodyPolicy
 	Aggregate     dtntime.Duration // how long custody signals are gathered
 	StatusReports bool             // send the reports that bundles ask for
 	MaxBundle     int64            // bytes; 0 for no limit
@@ -144,7 +148,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	c, err := core.New(core.Config{
 		Node: cfg.Node, Neighbours: neighbours, Routes: cfg.Routes, Plan: cfg.Plan,
-		AcceptCustody: cfg.AcceptCustody, Aggregate: cfg.Aggregate, StatusReports: cfg.StatusReports, MaxBundle: cfg.MaxBundle,
+		AcceptCustody: cfg.AcceptCustody, Custody: n.custodyPolicy(), Aggregate: cfg.Aggregate, StatusReports: cfg.StatusReports, MaxBundle: cfg.MaxBundle,
 		NextHandle: cfg.Store.NextHandle, Counter: cfg.Store.Counter, Stamp: n.stamps.next,
 	})
 	if err != nil {
@@ -152,6 +156,25 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.core = c
 	return n, n.restore()
+}
+
+// custodyReserve is the part of the store, one in so many, that bundles in custody
+// do not take.
+const custodyReserve = 10
+
+// custodyPolicy is that of the configuration, with the room that the store has.
+func (n *Node) custodyPolicy() core.CustodyPolicy {
+	p := n.cfg.Custody
+	if p.Space == nil {
+		p.Space = func() int64 {
+			s := n.cfg.Store.Stats()
+			if s.Quota <= 0 {
+				return math.MaxInt64
+			}
+			return s.Quota - s.Quota/custodyReserve - s.Bytes
+		}
+	}
+	return p
 }
 
 // restore takes up what the store holds.

@@ -11,6 +11,7 @@ import (
 
 	"perigee/agent"
 	"perigee/bundle"
+	"perigee/bundle/core"
 	"perigee/bundle/dtntime"
 	"perigee/bundle/route"
 	"perigee/ground"
@@ -89,6 +90,12 @@ type storeConfig struct {
 type custodyConfig struct {
 	Accept    bool             `toml:"accept"`    // become custodian of others' bundles; true
 	Aggregate dtntime.Duration `toml:"aggregate"` // how long signals are gathered, "0s" to "1h"; "5s"
+
+	// Custodians and Sources are the nodes whose bundles are taken over; all.
+	Custodians  []bundle.EID     `toml:"custodians"`
+	Sources     []bundle.EID     `toml:"sources"`
+	MaxBundles  int              `toml:"max_bundles"`  // in custody, from 1; 4000000
+	MinLifetime dtntime.Duration `toml:"min_lifetime"` // what must be left of a bundle's lifetime; "0s"
 }
 
 // tcpclConfig is the table [tcpcl], for all links of that layer.
@@ -129,7 +136,7 @@ func defaultConfig() config {
 		},
 		Log:     logConfig{Level: "info", Format: "text"},
 		Store:   storeConfig{Quota: defaultQuota},
-		Custody: custodyConfig{Accept: true, Aggregate: defaultAggregate},
+		Custody: custodyConfig{Accept: true, Aggregate: defaultAggregate, MaxBundles: core.DefaultMaxCustody},
 		TCPCL:   tcpclConfig{Keepalive: defaultKeepalive},
 	}
 }

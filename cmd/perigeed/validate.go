@@ -36,9 +36,7 @@ func (c *config) validate() error {
 	if c.Store.Quota < minQuota {
 		p.add("store.quota is %s; write at least \"%s\"", c.Store.Quota, minQuota)
 	}
-	if c.Custody.Aggregate > maxAggregate {
-		p.add("custody.aggregate is %s; write \"0s\" to \"%s\"", c.Custody.Aggregate, maxAggregate)
-	}
+	c.validateCustody(&p)
 	if k := c.TCPCL.Keepalive; k > maxKeepalive || k%dtntime.Second != 0 {
 		p.add("tcpcl.keepalive is %s; write whole seconds, \"0s\" to \"%s\"", k, maxKeepalive)
 	}
@@ -85,6 +83,25 @@ func (c *config) validateNode(p *problems) {
 	}
 	if n.MaxBundle < minMaxBundle {
 		p.add("node.max_bundle is %s; write at least \"%s\"", n.MaxBundle, minMaxBundle)
+	}
+}
+
+func (c *config) validateCustody(p *problems) {
+	if c.Custody.Aggregate > maxAggregate {
+		p.add("custody.aggregate is %s; write \"0s\" to \"%s\"", c.Custody.Aggregate, maxAggregate)
+	}
+	if c.Custody.MaxBundles < 1 {
+		p.add("custody.max_bundles is %d; write at least 1, or accept = false to take no custody", c.Custody.MaxBundles)
+	}
+	for _, list := range []struct {
+		key   string
+		nodes []bundle.EID
+	}{{"custody.custodians", c.Custody.Custodians}, {"custody.sources", c.Custody.Sources}} {
+		for i, e := range list.nodes {
+			if e.IsNull() || e.Node() != e {
+				p.add("%s[%d] is %q, which is no node; write a node ID, such as \"ipn:2.0\"", list.key, i, e)
+			}
+		}
 	}
 }
 

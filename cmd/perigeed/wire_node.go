@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"perigee/bundle/contact"
+	"perigee/bundle/core"
 	"perigee/bundle/node"
 	"perigee/bundle/store"
 	"perigee/bundle/store/badgerstore"
@@ -70,6 +71,10 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 	a := &assembly{cfg: node.Config{
 		Node: c.Node.ID, Version: version, Store: s, Clock: clock{}, Log: log.With("part", "node"), Plan: plan,
 		AcceptCustody: c.Custody.Accept, Aggregate: c.Custody.Aggregate,
+		Custody: core.CustodyPolicy{
+			Custodians: c.Custody.Custodians, Sources: c.Custody.Sources,
+			MaxBundles: c.Custody.MaxBundles, MinLifetime: c.Custody.MinLifetime,
+		},
 		StatusReports: c.Node.StatusReports, MaxBundle: int64(c.Node.MaxBundle), SpoolDir: c.Node.DataDir,
 	}}
 	for _, l := range c.Link {
