@@ -18,6 +18,7 @@ const (
 	TypeBIB          BlockType = 11  // block integrity (RFC 9172)
 	TypeBCB          BlockType = 12  // block confidentiality (RFC 9172)
 	TypeCustody      BlockType = 13  // custody transfer extension block (CCSDS 734.6-O-1)
+	TypeReporting    BlockType = 14  // compressed reporting extension block (CCSDS 734.6-O-1)
 	TypePriority     BlockType = 224 // private: class of service, see Priority
 )
 
@@ -60,6 +61,8 @@ func (t BlockType) String() string {
 		return "block-confidentiality"
 	case TypeCustody:
 		return "custody-transfer"
+	case TypeReporting:
+		return "compressed-reporting"
 	case TypePriority:
 		return "priority"
 	}
@@ -70,7 +73,7 @@ func (t BlockType) String() string {
 // of others is in their flags.
 func (t BlockType) Known() bool {
 	switch t {
-	case TypePayload, TypePreviousNode, TypeBundleAge, TypeHopCount, TypeBIB, TypeBCB, TypeCustody, TypePriority:
+	case TypePayload, TypePreviousNode, TypeBundleAge, TypeHopCount, TypeBIB, TypeBCB, TypeCustody, TypeReporting, TypePriority:
 		return true
 	}
 	return false

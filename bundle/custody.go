@@ -48,20 +48,16 @@ func (blk *Block) Custody() (Custody, error) {
 // Custody returns the custody that b asks for; false when it asks for none. A
 // bundle with two custody blocks, or with one that cannot be read, asks for none:
 // RFC 9171 does not know the block, so it is carried along.
-func (b *Bundle) Custody() (Custody, bool) {
-	var found *Block
-	for i := range b.Extensions {
-		if b.Extensions[i].Type != TypeCustody {
-			continue
-		}
-		if found != nil {
-			return Custody{}, false
-		}
-		found = &b.Extensions[i]
-	}
-	if found == nil || b.Encrypted(found.Number) {
+func (b *Bundle) Custody() (Custody, bool) { return StandardCodePoints().CustodyOf(b) }
+
+// CustodyOf returns the custody that b, which came from a neighbour with these code
+// points, asks for; false when it asks for none. For a neighbour that is to be
+// asked, the block that CustodyBlock returns takes the type cp.Custody.
+func (cp CodePoints) CustodyOf(b *Bundle) (Custody, bool) {
+	blk := b.only(cp.Custody)
+	if blk == nil {
 		return Custody{}, false
 	}
-	c, err := found.Custody()
+	c, err := blk.Custody()
 	return c, err == nil
 }

@@ -43,10 +43,25 @@ func (f *fields) fail(at int, sect, format string, args ...any) {
 	}
 }
 
+// more tells whether another field follows, where the last ones may be left out.
+func (f *fields) more() bool {
+	if f.err != nil {
+		return false
+	}
+	more, err := f.d.More(&f.items)
+	f.keep(err)
+	return more && f.err == nil
+}
+
 func (f *fields) uint() uint64 {
 	if !f.next() {
 		return 0
 	}
+	return f.value()
+}
+
+// value reads a number behind next or more.
+func (f *fields) value() uint64 {
 	v, err := f.d.Uint()
 	f.keep(err)
 	return v
@@ -56,6 +71,11 @@ func (f *fields) eid() EID {
 	if !f.next() {
 		return EID{}
 	}
+	return f.endpoint()
+}
+
+// endpoint reads an endpoint ID behind next or more.
+func (f *fields) endpoint() EID {
 	e, err := decodeEID(f.d)
 	f.keep(err)
 	return e

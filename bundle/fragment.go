@@ -11,8 +11,8 @@ var ErrNotFragmentable = errors.New("bundle must not be fragmented")
 
 // Fragmentable tells whether b may be cut into fragments: nil, or an error that
 // wraps ErrNotFragmentable and says why not. Bundles that forbid it may not
-// (RFC 9171 section 5.8), nor those under custody, whose signals speak of whole
-// bundles (CCSDS 734.6-O-1 section 4.3). A bundle whose primary block relies on a
+// (RFC 9171 section 5.8), nor those under custody or with compressed reporting, whose
+// signals speak of whole bundles (CCSDS 734.6-O-1). A bundle whose primary block relies on a
 // block integrity block instead of a CRC may not either: no fragment but the
 // first would be protected.
 func (b *Bundle) Fragmentable() error {
@@ -21,6 +21,8 @@ func (b *Bundle) Fragmentable() error {
 		return fmt.Errorf("%w: its flags say so", ErrNotFragmentable)
 	case b.Extension(TypeCustody) != nil:
 		return fmt.Errorf("%w: it has a %s block", ErrNotFragmentable, TypeCustody)
+	case b.Extension(TypeReporting) != nil:
+		return fmt.Errorf("%w: it has a %s block", ErrNotFragmentable, TypeReporting)
 	case b.Primary.CRC == CRCNone:
 		return fmt.Errorf("%w: its primary block has no CRC", ErrNotFragmentable)
 	}
