@@ -20,7 +20,8 @@ var (
 	ErrNotFound = errors.New("bundle not in store")
 	// ErrExists: the store already holds the bundle, under another handle.
 	ErrExists = errors.New("bundle is already in store")
-	// ErrQuota: the store's quota is used up; nothing was written.
+	// ErrQuota: the store's quota, or the share of it that the bundle may use,
+	// is used up; nothing was written.
 	ErrQuota = errors.New("store quota is used up")
 	// ErrFull: the disk is full; nothing was written.
 	ErrFull = errors.New("disk is full")
@@ -139,6 +140,10 @@ type Gone struct {
 	Until  dtntime.Time // when this entry may be forgotten
 }
 
+// DefaultMaxGone is how many bundles a store remembers after they left. When there
+// are more, those are forgotten first that may be forgotten first.
+const DefaultMaxGone = 1_000_000
+
 // GoneReason says why a bundle left the store.
 type GoneReason uint8
 
@@ -238,8 +243,9 @@ type Store interface {
 
 	// Commit applies ops in order, all or none, and returns once they are
 	// durable. Concurrent commits share one sync. Ops whose Put found no space
-	// fail with ErrQuota or ErrFull and change nothing. Deletes never need
-	// space. A Put of an ID that is live fails with ErrExists, one of an ID that
+	// fail with ErrQuota or ErrFull and change nothing, and so do those whose
+	// Update takes custody beyond the share for it. Deletes never need space. A
+	// Put of an ID that is live fails with ErrExists, one of an ID that
 	// is Gone takes its place; Update and Delete of an unknown handle fail with
 	// ErrNotFound. When ctx ends first, nothing is changed.
 	Commit(ctx context.Context, ops []Op) error
@@ -287,12 +293,17 @@ type Stats struct {
 	Bytes        int64  `json:"bytes"` // of the bundles stored
 	Quota        int64  `json:"quota_bytes"`
 	Custodial    int64  `json:"custodial_bundles"`
-	Gone         int64  `json:"remembered"` // entries about bundles that left
+	CustodyBytes int64  `json:"custodial_bytes"`
+	CustodyQuota int64  `json:"custodial_quota_bytes"` // the share of Quota for custody
+	Gone         int64  `json:"remembered"`            // entries about bundles that left
 	Segments     int64  `json:"segments"`
 	DiskBytes    int64  `json:"disk_bytes"` // of all segment files
 	Commits      int64  `json:"commits"`    // synced groups since the store was opened
 	Quarantined  int64  `json:"quarantined"`
 	FailedReason string `json:"failed_reason,omitempty"`
+
+	// PriorityBytes are the bytes of the bundles of each priority, bulk first.
+	PriorityBytes [Classes]int64 `json:"priority_bytes"`
 }
 
 // Report is the outcome of Verify.

@@ -14,6 +14,7 @@ import (
 	"perigee/bundle/core"
 	"perigee/bundle/dtntime"
 	"perigee/bundle/route"
+	"perigee/bundle/store"
 	"perigee/ground"
 )
 
@@ -84,6 +85,13 @@ type logConfig struct {
 // storeConfig is the table [store].
 type storeConfig struct {
 	Quota size `toml:"quota"` // of stored bundles, from "16MiB"; "2GB"
+	// CustodyPercent is the share of the quota that bundles in custody may
+	// take, 1 to 100; 90. The rest is kept for other bundles and for signals.
+	CustodyPercent int `toml:"custody_percent"`
+	// The shares of the quota for each priority, 1 to 100; 100.
+	BulkPercent      int `toml:"bulk_percent"`
+	NormalPercent    int `toml:"normal_percent"`
+	ExpeditedPercent int `toml:"expedited_percent"`
 }
 
 // custodyConfig is the table [custody].
@@ -134,8 +142,11 @@ func defaultConfig() config {
 		Node: nodeConfig{
 			DataDir: defaultDataDir, Socket: defaultSocket, SocketMode: 0o660, MaxBundle: defaultMaxBundle,
 		},
-		Log:     logConfig{Level: "info", Format: "text"},
-		Store:   storeConfig{Quota: defaultQuota},
+		Log: logConfig{Level: "info", Format: "text"},
+		Store: storeConfig{
+			Quota: defaultQuota, CustodyPercent: store.DefaultCustodyPercent,
+			BulkPercent: 100, NormalPercent: 100, ExpeditedPercent: 100,
+		},
 		Custody: custodyConfig{Accept: true, Aggregate: defaultAggregate, MaxBundles: core.DefaultMaxCustody},
 		TCPCL:   tcpclConfig{Keepalive: defaultKeepalive},
 	}
@@ -175,6 +186,14 @@ func setDefault(field *string, value string) {
 
 // storeDir is the folder of the node's bundle store.
 func (c *config) storeDir() string { return filepath.Join(c.Node.DataDir, "store") }
+
+// shares returns the parts of the quota.
+func (c *storeConfig) shares() store.Shares {
+	return store.Shares{
+		Custody:  c.CustodyPercent,
+		Priority: [store.Classes]int{c.BulkPercent, c.NormalPercent, c.ExpeditedPercent},
+	}
+}
 
 // routes returns the static routes as a table.
 func (c *config) routes() (*route.Table, error) {

@@ -117,6 +117,8 @@ func TestMistakes(t *testing.T) {
 		{"long socket", "/d/s", "/" + strings.Repeat("d", 110), []string{"node.socket", "at most 103"}},
 		{"size", "2GB", "2 gigs", []string{":6:", "is not a size"}},
 		{"small quota", "2GB", "1MB", []string{"store.quota", `at least "16 MiB"`}},
+		{"no share", "[store]", "[store]\ncustody_percent = 0", []string{"store.custody_percent is 0", "1 to 100"}},
+		{"large share", "[store]", "[store]\nbulk_percent = 101", []string{"store.bulk_percent is 101", "1 to 100"}},
 		{"socket mode", `socket = "/d/s"`, `socket_mode = "0999"`, []string{":4:", "octal"}},
 		{"closed socket", `socket = "/d/s"`, `socket_mode = "0060"`, []string{"node.socket_mode", "0660"}},
 		{"level", "[store]", "[log]\nlevel = \"loud\"\n[store]", []string{"log.level", "debug"}},

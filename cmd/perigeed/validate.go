@@ -36,6 +36,19 @@ func (c *config) validate() error {
 	if c.Store.Quota < minQuota {
 		p.add("store.quota is %s; write at least \"%s\"", c.Store.Quota, minQuota)
 	}
+	for _, share := range []struct {
+		key     string
+		percent int
+	}{
+		{"custody", c.Store.CustodyPercent},
+		{"bulk", c.Store.BulkPercent},
+		{"normal", c.Store.NormalPercent},
+		{"expedited", c.Store.ExpeditedPercent},
+	} {
+		if share.percent < 1 || share.percent > 100 {
+			p.add("store.%s_percent is %d; write a share of the quota, 1 to 100", share.key, share.percent)
+		}
+	}
 	c.validateCustody(&p)
 	if k := c.TCPCL.Keepalive; k > maxKeepalive || k%dtntime.Second != 0 {
 		p.add("tcpcl.keepalive is %s; write whole seconds, \"0s\" to \"%s\"", k, maxKeepalive)

@@ -37,7 +37,7 @@ func newNode(ctx context.Context, c *config, plan *contact.Plan, log *slog.Logge
 		return nil, err
 	}
 	disk, err := badgerstore.Open(c.storeDir(), badgerstore.Options{
-		Quota: int64(c.Store.Quota), Logger: log.With("part", "store"),
+		Quota: int64(c.Store.Quota), Shares: c.Store.shares(), Logger: log.With("part", "store"),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the bundle store (node.data_dir): %w", err)

@@ -139,7 +139,7 @@ func TestMany(t *testing.T) {
 	report(t, "opened")
 	s.Close()
 	begin = time.Now()
-	if err := badgerstore.Rebuild(dir, badgerstore.Options{}); err != nil {
+	if _, err := badgerstore.Rebuild(dir, badgerstore.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("rebuilt in %s", time.Since(begin))

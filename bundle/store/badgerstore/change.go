@@ -45,9 +45,10 @@ type view interface {
 
 // tally is how a change moves the totals.
 type tally struct {
-	bundles, bytes, custodial, gone int64
-	live                            map[uint64]int64 // bytes in use by segment
-	large                           int64            // bytes in files of their own
+	bundles, custodial, gone int64
+	usage                    store.Usage
+	live                     map[uint64]int64 // bytes in use by segment
+	large                    int64            // bytes in files of their own
 }
 
 func (t *tally) use(p place, sign int64) {
@@ -58,7 +59,7 @@ func (t *tally) use(p place, sign int64) {
 
 func (t *tally) count(e *entry, sign int64) {
 	t.bundles += sign
-	t.bytes += sign * e.record.Size
+	t.usage.Add(&e.record, sign)
 	if e.record.Custodial {
 		t.custodial += sign
 	}
@@ -71,7 +72,7 @@ func (t *tally) count(e *entry, sign int64) {
 
 func (t *tally) add(o *tally) {
 	t.bundles += o.bundles
-	t.bytes += o.bytes
+	t.usage = t.usage.Plus(o.usage)
 	t.custodial += o.custodial
 	t.gone += o.gone
 	t.large += o.large
@@ -130,6 +131,15 @@ func (c *change) counter(name string) (counter, error) {
 		return n, nil
 	}
 	return c.below.counter(name)
+}
+
+// usage tells how the change, and those below it, move the use of the quota.
+func (c *change) usage() store.Usage {
+	u := c.tally.usage
+	if below, ok := c.below.(*change); ok {
+		return u.Plus(below.usage())
+	}
+	return u
 }
 
 // merge takes over the changes of a change made on top of c.

@@ -102,14 +102,13 @@ func (s *Store) finish(ctx context.Context, puts []*staged) error {
 	return nil
 }
 
-// do runs fn in the committer, between groups of commits.
-func (s *Store) do(ctx context.Context, fn func() error) error {
-	return s.submit(ctx, &request{do: fn})
-}
-
 // submit hands r to the committer and waits for its answer. When ctx ends before
 // the committer has begun with r, r is withdrawn.
 func (s *Store) submit(ctx context.Context, r *request) error {
+	return s.submitTo(ctx, s.queue, r)
+}
+
+func (s *Store) submitTo(ctx context.Context, queue chan<- *request, r *request) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
@@ -118,7 +117,7 @@ func (s *Store) submit(ctx context.Context, r *request) error {
 	}
 	r.done = make(chan error, 1)
 	select {
-	case s.queue <- r:
+	case queue <- r:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.closed:
@@ -161,6 +160,7 @@ type committer struct {
 func (s *Store) commitLoop(ctx context.Context) {
 	defer close(s.idle)
 	for {
+		s.awaitJanitor(ctx)
 		select {
 		case r := <-s.queue:
 			s.serve(r)
@@ -168,11 +168,43 @@ func (s *Store) commitLoop(ctx context.Context) {
 		default:
 		}
 		select {
+		case r := <-s.chores:
+			s.serveChore(r)
 		case r := <-s.queue:
 			s.serve(r)
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// awaitJanitor does the janitor's chores first, and nothing else while the log is
+// far over its bound and can be cleaned: commits must not make it grow faster than
+// it shrinks.
+func (s *Store) awaitJanitor(ctx context.Context) {
+	select {
+	case r := <-s.chores:
+		s.serveChore(r)
+	default:
+	}
+	for s.overfull() && !s.uncleanable.Load() && s.failure.Load() == nil {
+		select {
+		case r := <-s.chores:
+			s.serveChore(r)
+		case <-s.rested:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Store) serveChore(r *request) {
+	switch {
+	case !r.taken.CompareAndSwap(false, true):
+	case r.do != nil:
+		r.done <- r.do()
+	default:
+		s.commitGroup([]*request{r})
 	}
 }
 
@@ -246,6 +278,9 @@ func (s *Store) logGroup(group []*request, answers []error) error {
 		return s.fail(err)
 	}
 	s.settle(c)
+	if err := s.forgetExcess(context.Background()); err != nil {
+		s.log.Error("cannot forget the oldest bundles that left", "error", err) // the group is durable
+	}
 	if s.committer.logged >= checkpointStep {
 		if err := s.saveCheckpoint(); err != nil {
 			s.log.Error("cannot checkpoint the index", "error", err) // the store has failed; the group is durable

@@ -29,21 +29,37 @@ func (s *Store) janitorLoop(ctx context.Context) {
 			return
 		}
 		s.removeFreed()
-		for s.writable() == nil {
-			num, ok := s.oldest()
-			if !ok {
-				break
-			}
-			err := s.clean(ctx, num)
-			if errors.Is(err, context.Canceled) || errors.Is(err, ErrClosed) {
-				return
-			}
-			if err != nil {
-				s.log.Warn("cannot clean the log; it is tried again after the next change", "segment", num, "error", err)
-				break
-			}
+		s.uncleanable.Store(!s.cleanLog(ctx))
+		select {
+		case s.rested <- struct{}{}:
+		default:
 		}
 	}
+}
+
+// cleanLog cleans the log until it is within its bound, and tells whether it is.
+func (s *Store) cleanLog(ctx context.Context) bool {
+	for s.writable() == nil && ctx.Err() == nil {
+		num, ok := s.oldest()
+		if !ok {
+			return true
+		}
+		err := s.clean(ctx, num)
+		if errors.Is(err, context.Canceled) || errors.Is(err, ErrClosed) {
+			return false
+		}
+		if err != nil {
+			s.log.Warn("cannot clean the log; it is tried again after the next change", "segment", num, "error", err)
+			return false
+		}
+	}
+	return false
+}
+
+// chore runs fn in the committer, between groups of commits and ahead of those that
+// wait.
+func (s *Store) chore(ctx context.Context, fn func() error) error {
+	return s.submitTo(ctx, s.chores, &request{do: fn})
 }
 
 // removeFreed removes the files of large bundles whose delete is durable. A file
@@ -65,7 +81,24 @@ func (s *Store) removeFreed() {
 func (s *Store) oldest() (uint64, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var first, last uint64
+	first, last, excess := s.excess()
+	if first == last {
+		return 0, false
+	}
+	return first, s.segments[first].live == 0 || excess > s.o.SegmentSize
+}
+
+// overfull tells whether the log is so far over its bound that commits must wait.
+func (s *Store) overfull() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first, last, excess := s.excess()
+	return first != last && excess > 4*s.o.SegmentSize
+}
+
+// excess returns the numbers of the oldest and the newest segment, and how many
+// bytes the log holds beyond what is in use and a quarter. The caller holds s.mu.
+func (s *Store) excess() (first, last uint64, excess int64) {
 	var size, live int64
 	for num, seg := range s.segments {
 		if first == 0 || num < first {
@@ -75,10 +108,7 @@ func (s *Store) oldest() (uint64, bool) {
 		size += seg.size
 		live += seg.live
 	}
-	if first == last {
-		return 0, false
-	}
-	return first, s.segments[first].live == 0 || size > live+live/4+s.o.SegmentSize
+	return first, last, size - live - live/4
 }
 
 // clean moves what is in use out of segment num and removes it.
@@ -96,7 +126,7 @@ func (s *Store) clean(ctx context.Context, num uint64) error {
 			return err
 		}
 	}
-	err = s.do(ctx, func() error {
+	err = s.chore(ctx, func() error {
 		// The next start must not want to replay the segment.
 		if s.committer.checkpoint <= num {
 			if err := s.saveCheckpoint(); err != nil {
@@ -143,7 +173,7 @@ func (s *Store) moveAll(ctx context.Context, num uint64) (damaged bool, err erro
 		if len(batch) == 0 {
 			return nil
 		}
-		err := s.submit(ctx, &request{moves: batch})
+		err := s.submitTo(ctx, s.chores, &request{moves: batch})
 		batch, weight = nil, 0
 		return err
 	}
@@ -201,7 +231,7 @@ func (s *Store) readMove(f File, r record) (move, bool, error) {
 // rescue saves what the index still knows of the damaged records of segment num.
 // Bundles whose bytes were in them are lost, and said to be.
 func (s *Store) rescue(ctx context.Context, num uint64) error {
-	return s.do(ctx, func() error {
+	return s.chore(ctx, func() error {
 		c := newChange(s.index)
 		k := &s.committer
 		k.frame.reset(k.size)

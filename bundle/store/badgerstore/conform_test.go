@@ -33,9 +33,9 @@ func TestConformance(t *testing.T) {
 		"Small":   {SegmentSize: 16 << 10, SmallLimit: 4 << 10, StageMemory: 8 << 10, Reserve: 1 << 20},
 	} {
 		t.Run(name, func(t *testing.T) {
-			storetest.Run(t, func(t *testing.T, quota int64) (store.Store, func() store.Store) {
+			storetest.Run(t, func(t *testing.T, limits storetest.Options) (store.Store, func() store.Store) {
 				dir, o := t.TempDir(), o
-				o.Quota = quota
+				o.Quota, o.Shares, o.MaxGone = limits.Quota, limits.Shares, limits.MaxGone
 				s := mustOpen(t, dir, o)
 				return s, func() store.Store {
 					if err := s.Close(); err != nil {

@@ -46,28 +46,32 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 // Rebuild makes the index of the store in dir again from its log, while no daemon
-// has the store open.
-func Rebuild(dir string, o Options) error {
+// has the store open, and tells what the store then holds. It fails with ErrLocked
+// when one has.
+func Rebuild(dir string, o Options) (store.Stats, error) {
 	s, err := prepare(dir, o)
 	if err != nil {
-		return err
+		return store.Stats{}, err
 	}
 	err = os.RemoveAll(s.indexDir())
 	if err := errors.Join(err, s.lock.Close()); err != nil {
-		return fmt.Errorf("rebuild store %s: %w", dir, err)
+		return store.Stats{}, fmt.Errorf("rebuild store %s: %w", dir, err)
 	}
 	if s, err = Open(dir, o); err != nil {
-		return err
+		return store.Stats{}, err
 	}
-	return s.Close()
+	return s.Stats(), s.Close()
 }
 
 // prepare makes the folders and takes the lock.
 func prepare(dir string, o Options) (*Store, error) {
 	s := &Store{layout: layout{dir}, o: o.withDefaults()}
 	s.fs, s.log = s.o.FS, s.o.Logger
+	s.quota = store.Quota{Bytes: s.o.Quota, Shares: s.o.Shares}
 	s.queue = make(chan *request, maxQueue)
+	s.chores = make(chan *request)
 	s.wake = make(chan struct{}, 1)
+	s.rested = make(chan struct{}, 1)
 	s.closed = make(chan struct{})
 	s.idle = make(chan struct{})
 	s.segments = map[uint64]*segment{}
@@ -103,6 +107,9 @@ func (s *Store) load() error {
 		return err
 	}
 	if err := s.countAll(); err != nil {
+		return err
+	}
+	if err := s.forgetExcess(context.Background()); err != nil {
 		return err
 	}
 	return s.openActive()

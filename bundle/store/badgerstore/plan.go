@@ -62,8 +62,18 @@ func (s *Store) planPut(c *change, op store.Put) error {
 	if old != nil || known.live != 0 {
 		return fmt.Errorf("put bundle %s under handle %d: %w", r.ID, r.Handle, store.ErrExists)
 	}
+	if err := s.quota.AdmitPut(s.usage(c), &r); err != nil {
+		return fmt.Errorf("put bundle %s: %w", r.ID, err)
+	}
 	meta := appendPut(s.committer.scratch[:0], st.num, st.crc, &r)
 	return c.putEntry(&entry{record: r, put: s.add(kindPut, meta, st.data), file: st.num})
+}
+
+// usage is the use of the quota once c is applied.
+func (s *Store) usage(c *change) store.Usage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.totals.usage.Plus(c.usage())
 }
 
 func (s *Store) planUpdate(c *change, op store.Update) error {
@@ -83,6 +93,11 @@ func (s *Store) planUpdate(c *change, op store.Update) error {
 		return fmt.Errorf("update bundle %d: its lane is %s, not %s", r.Handle, old.record.Lane(), r.Lane())
 	}
 	r.Size = old.record.Size
+	if !old.record.Custodial {
+		if err := s.quota.AdmitCustody(s.usage(c), &r); err != nil {
+			return fmt.Errorf("update bundle %d: %w", r.Handle, err)
+		}
+	}
 	meta := appendRecord(s.committer.scratch[:0], &r)
 	return c.update(r, s.add(kindUpdate, meta, nil))
 }

@@ -54,7 +54,7 @@ func (s *Store) Stage(size int64) (store.Staged, error) {
 func (s *Store) reserve(n int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.o.Quota > 0 && n > s.o.Quota-s.totals.bytes-s.reserved {
+	if !s.quota.Fits(s.totals.usage.Bytes+s.reserved, n) {
 		return false
 	}
 	s.reserved += n

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -48,6 +49,11 @@ type Options struct {
 	// Quota is the most bytes of bundles the store takes, staged ones
 	// included; 0 means that only the disk limits it.
 	Quota int64
+	// Shares are the parts of Quota that some bundles may take.
+	Shares store.Shares
+	// MaxGone is how many bundles that left are remembered; 0 stands for
+	// store.DefaultMaxGone. A little fewer are kept when it is reached.
+	MaxGone int64
 	// SegmentSize is the size at which a segment of the log is ended, in
 	// bytes.
 	SegmentSize int64
@@ -75,6 +81,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.SmallLimit, DefaultSmallLimit)
 	setDefault(&o.StageMemory, DefaultStageMemory)
 	setDefault(&o.Reserve, DefaultReserve)
+	setDefault(&o.MaxGone, store.DefaultMaxGone)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -113,13 +120,16 @@ func (l layout) largeFile(n uint64) string {
 type Store struct {
 	layout
 	o     Options
+	quota store.Quota
 	fs    FS
 	log   *slog.Logger
 	lock  *os.File
 	index *index
 
 	queue  chan *request   // to the committer
+	chores chan *request   // to the committer, from the janitor, ahead of queue
 	wake   chan struct{}   // to the janitor; holds one
+	rested chan struct{}   // from the janitor when it has nothing to do; holds one
 	life   context.Context // ends with Close
 	stop   context.CancelFunc
 	closed chan struct{} // closed by Close
@@ -133,6 +143,7 @@ type Store struct {
 	nextFile    atomic.Uint64
 	commits     atomic.Int64
 	quarantined atomic.Int64
+	uncleanable atomic.Bool // the janitor tried last and could not clean the log
 	ballasted   atomic.Bool // the ballast file is there, or cannot be made
 	failure     atomic.Pointer[error]
 
@@ -252,11 +263,11 @@ func userCounter(name string) string { return "u/" + name }
 func (s *Store) Forget(ctx context.Context, now dtntime.Time) error {
 	for {
 		more := false
-		err := s.do(ctx, func() error {
-			var err error
-			more, err = s.forgetSome(ctx, now)
+		err := s.submit(ctx, &request{do: func() error {
+			n, err := s.forgetSome(ctx, forgetBatch, now)
+			more = n == forgetBatch
 			return err
-		})
+		}})
 		if err != nil {
 			return fmt.Errorf("forget bundles gone before %s: %w", now, err)
 		}
@@ -266,10 +277,32 @@ func (s *Store) Forget(ctx context.Context, now dtntime.Time) error {
 	}
 }
 
-// forgetSome forgets up to a limit and tells whether there is more. The committer
-// runs it, so nothing else changes the index meanwhile.
-func (s *Store) forgetSome(ctx context.Context, now dtntime.Time) (bool, error) {
-	const limit = 1000
+// forgetBatch is how many bundles that left are forgotten in one change.
+const forgetBatch = 1000
+
+// forgetExcess forgets those that may be forgotten first while there are too many.
+// It goes a little below the limit, so that not every commit has to.
+func (s *Store) forgetExcess(ctx context.Context) error {
+	s.mu.Lock()
+	excess := s.totals.gone - s.o.MaxGone
+	s.mu.Unlock()
+	if excess <= 0 {
+		return nil
+	}
+	for excess += s.o.MaxGone / 100; excess > 0; {
+		n, err := s.forgetSome(ctx, min(excess, forgetBatch), math.MaxUint64)
+		if err != nil || n == 0 {
+			return err
+		}
+		excess -= n
+	}
+	return nil
+}
+
+// forgetSome forgets up to limit of what may be forgotten before now, in order of
+// time, and returns how many it looked at. The committer runs it, so nothing else
+// changes the index meanwhile.
+func (s *Store) forgetSome(ctx context.Context, limit int64, now dtntime.Time) (int64, error) {
 	var keys []string
 	err := s.index.each(ctx, prefixExpiry, nil, func(key, _ []byte) (bool, error) {
 		if len(key) < 8 {
@@ -279,33 +312,33 @@ func (s *Store) forgetSome(ctx context.Context, now dtntime.Time) (bool, error) 
 			return false, nil
 		}
 		keys = append(keys, string(key))
-		return len(keys) < limit, nil
+		return int64(len(keys)) < limit, nil
 	})
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	c := newChange(s.index)
 	for _, key := range keys {
 		id := key[8:]
 		t, err := c.trace(id)
 		if err != nil {
-			return false, err
+			return 0, err
 		}
 		if t.isGone() && expiryKey(&t, id) == key {
 			if err := c.setTrace(id, trace{}); err != nil {
-				return false, err
+				return 0, err
 			}
 		}
 		c.expiry[key] = false
 	}
 	if c.size() == 0 {
-		return false, nil
+		return 0, nil
 	}
 	if err := s.index.apply(c); err != nil {
-		return false, s.fail(err)
+		return 0, s.fail(err)
 	}
 	s.settle(c)
-	return len(keys) == limit, nil
+	return int64(len(keys)), nil
 }
 
 // Stats implements store.Store.
@@ -314,7 +347,7 @@ func (s *Store) Stats() store.Stats {
 	defer s.mu.Unlock()
 	st := store.Stats{
 		Bundles:     s.totals.bundles,
-		Bytes:       s.totals.bytes,
+		Bytes:       s.totals.usage.Bytes,
 		Quota:       s.o.Quota,
 		Custodial:   s.totals.custodial,
 		Gone:        s.totals.gone,
@@ -322,6 +355,8 @@ func (s *Store) Stats() store.Stats {
 		DiskBytes:   s.totals.large,
 		Commits:     s.commits.Load(),
 		Quarantined: s.quarantined.Load(),
+
+		CustodyBytes: s.totals.usage.Custody, CustodyQuota: s.quota.CustodyBytes(), PriorityBytes: s.totals.usage.Priority,
 	}
 	for _, seg := range s.segments {
 		st.DiskBytes += seg.size
@@ -336,7 +371,7 @@ func (s *Store) Stats() store.Stats {
 func (s *Store) settle(c *change) {
 	s.mu.Lock()
 	s.totals.add(&tally{
-		bundles: c.tally.bundles, bytes: c.tally.bytes, custodial: c.tally.custodial,
+		bundles: c.tally.bundles, usage: c.tally.usage, custodial: c.tally.custodial,
 		gone: c.tally.gone, large: c.tally.large,
 	})
 	for num, n := range c.tally.live {

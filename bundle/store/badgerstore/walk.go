@@ -51,6 +51,8 @@ type walker struct {
 	// frames that holds none. The last gap may be a torn frame.
 	frame func(*frame) error
 	gap   func(damage) error
+
+	in *bufio.Reader // reused for every frame
 }
 
 // walk reads until the end of the segment, ctx ends or a callback fails.
@@ -133,7 +135,11 @@ func (w *walker) search(ctx context.Context, off int64, lastSeq uint64) (int64, 
 func (w *walker) read(h frameHeader, off int64) (*frame, error) {
 	fr := &frame{frameHeader: h, offset: off, end: off + frameHeaderSize + h.body}
 	pos := off + frameHeaderSize
-	in := bufio.NewReaderSize(io.NewSectionReader(w.file, pos, h.body), 128<<10)
+	if w.in == nil {
+		w.in = bufio.NewReaderSize(nil, 128<<10)
+	}
+	in := w.in
+	in.Reset(io.NewSectionReader(w.file, pos, h.body))
 	table := newCRC()
 	var crcs [4]byte
 	sum := uint32(0)

@@ -77,10 +77,10 @@ func (s *Store) take(ops []store.Op) ([]*staged, error) {
 // each one change without changing anything.
 func (s *Store) check(ops []store.Op) error {
 	type state struct {
-		id   bundle.ID
-		lane store.Lane
-		live bool
+		record store.Record
+		live   bool
 	}
+	usage := s.usage
 	handles := map[store.Handle]state{}
 	ids := map[bundle.ID]bool{}
 	look := func(h store.Handle) state {
@@ -88,7 +88,7 @@ func (s *Store) check(ops []store.Op) error {
 			return st
 		}
 		it, ok := s.live[h]
-		return state{it.record.ID, it.record.Lane(), ok}
+		return state{it.record, ok}
 	}
 	for _, op := range ops {
 		switch op := op.(type) {
@@ -104,27 +104,42 @@ func (s *Store) check(ops []store.Op) error {
 			case live || look(h).live:
 				return fmt.Errorf("put bundle %s under handle %d: %w", id, h, store.ErrExists)
 			}
-			handles[h], ids[id] = state{id, op.Record.Lane(), true}, true
+			if err := s.quota.AdmitPut(usage, &op.Record); err != nil {
+				return fmt.Errorf("put bundle %s: %w", id, err)
+			}
+			usage.Add(&op.Record, 1)
+			handles[h], ids[id] = state{op.Record, true}, true
 		case store.Update:
 			st := look(op.Record.Handle)
 			if !st.live {
 				return fmt.Errorf("update bundle %d: %w", op.Record.Handle, store.ErrNotFound)
 			}
-			if st.id != op.Record.ID {
-				return fmt.Errorf("update bundle %d: its ID is %s, not %s", op.Record.Handle, st.id, op.Record.ID)
+			if st.record.ID != op.Record.ID {
+				return fmt.Errorf("update bundle %d: its ID is %s, not %s", op.Record.Handle, st.record.ID, op.Record.ID)
 			}
-			if lane := op.Record.Lane(); st.lane != lane {
-				return fmt.Errorf("update bundle %d: its lane is %s, not %s", op.Record.Handle, st.lane, lane)
+			if old, lane := st.record.Lane(), op.Record.Lane(); old != lane {
+				return fmt.Errorf("update bundle %d: its lane is %s, not %s", op.Record.Handle, old, lane)
 			}
+			r := op.Record
+			r.Size = st.record.Size
+			if !st.record.Custodial {
+				if err := s.quota.AdmitCustody(usage, &r); err != nil {
+					return fmt.Errorf("update bundle %d: %w", r.Handle, err)
+				}
+			}
+			usage.Add(&st.record, -1)
+			usage.Add(&r, 1)
+			handles[r.Handle] = state{r, true}
 		case store.Delete:
 			st := look(op.Handle)
 			if !st.live {
 				return fmt.Errorf("delete bundle %d: %w", op.Handle, store.ErrNotFound)
 			}
-			if op.Gone.Until != 0 && op.Gone.ID != st.id {
-				return fmt.Errorf("delete bundle %d: its ID is %s, not %s", op.Handle, st.id, op.Gone.ID)
+			if op.Gone.Until != 0 && op.Gone.ID != st.record.ID {
+				return fmt.Errorf("delete bundle %d: its ID is %s, not %s", op.Handle, st.record.ID, op.Gone.ID)
 			}
-			handles[op.Handle], ids[st.id] = state{}, false
+			usage.Add(&st.record, -1)
+			handles[op.Handle], ids[st.record.ID] = state{}, false
 		case store.SetCounter:
 		default:
 			return fmt.Errorf("commit: unknown change %T", op)
@@ -141,6 +156,8 @@ func (s *Store) apply(op store.Op) {
 		it := s.live[op.Record.Handle]
 		s.custody += custodial(op.Record) - custodial(it.record)
 		op.Record.Size = it.record.Size
+		s.usage.Add(&it.record, -1)
+		s.usage.Add(&op.Record, 1)
 		it.record = op.Record
 		s.live[op.Record.Handle] = it
 	case store.Delete:
@@ -161,7 +178,7 @@ func (s *Store) put(op store.Put) {
 	lane := r.Lane()
 	i, _ := slices.BinarySearch(s.lanes[lane], r.Handle)
 	s.lanes[lane] = slices.Insert(s.lanes[lane], i, r.Handle)
-	s.bytes += r.Size
+	s.usage.Add(&r, 1)
 	s.custody += custodial(r)
 }
 
@@ -170,7 +187,7 @@ func (s *Store) remove(op store.Delete) {
 	delete(s.live, op.Handle)
 	delete(s.byID, r.ID)
 	s.leaveLane(r.Lane(), r.Handle)
-	s.bytes -= r.Size
+	s.usage.Add(&r, -1)
 	s.custody -= custodial(r)
 	if len(s.order) > 64 && len(s.order) > 2*len(s.live) {
 		s.order = slices.DeleteFunc(s.order, func(h store.Handle) bool {
@@ -183,6 +200,9 @@ func (s *Store) remove(op store.Delete) {
 	}
 	s.left[r.ID] = op.Gone
 	s.forget.push(untilEntry{op.Gone.Until, r.ID})
+	for int64(len(s.left)) > s.maxGone {
+		s.forgetFirst()
+	}
 }
 
 // leaveLane takes a bundle out of its lane, and the lane away with its last one.
@@ -212,15 +232,10 @@ func (s *Store) Stage(size int64) (store.Staged, error) {
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	if size > 0 && !s.fits(size) {
+	if size > 0 && !s.quota.Fits(s.usage.Bytes+s.staged, size) {
 		return nil, fmt.Errorf("stage bundle of %d bytes: %w", size, store.ErrQuota)
 	}
 	return &staged{s: s}, nil
-}
-
-// fits tells whether n more bytes are within the quota.
-func (s *Store) fits(n int64) bool {
-	return s.quota <= 0 || n <= s.quota-s.bytes-s.staged
 }
 
 // staged is the bytes of a bundle on their way into s. s.mu guards its fields.
@@ -238,7 +253,7 @@ func (st *staged) Write(p []byte) (int, error) {
 	if st.spent {
 		return 0, errors.New("write to staged bundle: it was put or discarded before")
 	}
-	if !st.s.fits(int64(len(p))) {
+	if !st.s.quota.Fits(st.s.usage.Bytes+st.s.staged, int64(len(p))) {
 		return 0, fmt.Errorf("stage %d more bytes: %w", len(p), store.ErrQuota)
 	}
 	st.data = append(st.data, p...)

@@ -25,13 +25,19 @@ type Options struct {
 	// Quota is the most bytes of bundles the store takes, staged ones
 	// included; 0 means no limit.
 	Quota int64
+	// Shares are the parts of Quota that some bundles may take.
+	Shares store.Shares
+	// MaxGone is how many bundles that left are remembered; 0 stands for
+	// store.DefaultMaxGone.
+	MaxGone int64
 }
 
 // Store is a bundle store in memory. Its methods may be called concurrently.
 type Store struct {
-	quota int64
+	maxGone int64
 
 	mu       sync.Mutex // guards everything below
+	quota    store.Quota
 	next     store.Handle
 	live     map[store.Handle]item
 	order    []store.Handle // handles in order; may name bundles that left
@@ -40,8 +46,8 @@ type Store struct {
 	left     map[bundle.ID]store.Gone
 	forget   untilHeap
 	counters map[string]uint64
-	bytes    int64 // of the bundles stored
-	staged   int64 // of the bundles on their way
+	usage    store.Usage
+	staged   int64 // bytes of the bundles on their way
 	custody  int64
 	commits  int64
 	failNext error // what the next commit fails with
@@ -59,8 +65,12 @@ var _ store.Store = (*Store)(nil)
 
 // New returns an empty store.
 func New(o Options) *Store {
+	if o.MaxGone <= 0 {
+		o.MaxGone = store.DefaultMaxGone
+	}
 	return &Store{
-		quota:    o.Quota,
+		quota:    store.Quota{Bytes: o.Quota, Shares: o.Shares},
+		maxGone:  o.MaxGone,
 		next:     1,
 		live:     map[store.Handle]item{},
 		lanes:    map[store.Lane][]store.Handle{},
@@ -83,7 +93,7 @@ func (s *Store) FailNextCommit(err error) {
 func (s *Store) SetQuota(quota int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.quota = quota
+	s.quota.Bytes = quota
 }
 
 // Crash ends s as a loss of power would and returns the store that a restart finds:
@@ -93,6 +103,7 @@ func (s *Store) Crash() *Store {
 	defer s.mu.Unlock()
 	after := &Store{
 		quota:    s.quota,
+		maxGone:  s.maxGone,
 		next:     s.next,
 		live:     maps.Clone(s.live),
 		order:    slices.Clone(s.order),
@@ -101,7 +112,7 @@ func (s *Store) Crash() *Store {
 		left:     maps.Clone(s.left),
 		forget:   slices.Clone(s.forget),
 		counters: maps.Clone(s.counters),
-		bytes:    s.bytes,
+		usage:    s.usage,
 		custody:  s.custody,
 	}
 	for l, handles := range s.lanes {
@@ -250,12 +261,17 @@ func (s *Store) Forget(ctx context.Context, now dtntime.Time) error {
 		return err
 	}
 	for len(s.forget) > 0 && s.forget[0].until < now {
-		e := s.forget.pop()
-		if g, ok := s.left[e.id]; ok && g.Until == e.until {
-			delete(s.left, e.id)
-		}
+		s.forgetFirst()
 	}
 	return nil
+}
+
+// forgetFirst forgets the bundle that may be forgotten first.
+func (s *Store) forgetFirst() {
+	e := s.forget.pop()
+	if g, ok := s.left[e.id]; ok && g.Until == e.until {
+		delete(s.left, e.id)
+	}
 }
 
 // Stats implements store.Store.
@@ -264,12 +280,14 @@ func (s *Store) Stats() store.Stats {
 	defer s.mu.Unlock()
 	st := store.Stats{
 		Bundles:   int64(len(s.live)),
-		Bytes:     s.bytes,
-		Quota:     s.quota,
+		Bytes:     s.usage.Bytes,
+		Quota:     s.quota.Bytes,
 		Custodial: s.custody,
 		Gone:      int64(len(s.left)),
-		DiskBytes: s.bytes,
+		DiskBytes: s.usage.Bytes,
 		Commits:   s.commits,
+
+		CustodyBytes: s.usage.Custody, CustodyQuota: s.quota.CustodyBytes(), PriorityBytes: s.usage.Priority,
 	}
 	if s.failed != nil {
 		st.FailedReason = s.failed.Error()
@@ -283,7 +301,7 @@ func (s *Store) Verify(ctx context.Context, progress func(done, total int64)) (s
 		return store.Report{}, fmt.Errorf("verify store: %w", err)
 	}
 	s.mu.Lock()
-	report := store.Report{Records: int64(len(s.live)), Bytes: s.bytes}
+	report := store.Report{Records: int64(len(s.live)), Bytes: s.usage.Bytes}
 	closed := s.closed
 	s.mu.Unlock()
 	if closed {

@@ -12,8 +12,8 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	storetest.Run(t, func(t *testing.T, quota int64) (store.Store, func() store.Store) {
-		s := memstore.New(memstore.Options{Quota: quota})
+	storetest.Run(t, func(_ *testing.T, o storetest.Options) (store.Store, func() store.Store) {
+		s := memstore.New(memstore.Options{Quota: o.Quota, Shares: o.Shares, MaxGone: o.MaxGone})
 		return s, func() store.Store {
 			s = s.Crash()
 			return s

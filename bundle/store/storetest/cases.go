@@ -13,7 +13,7 @@ import (
 )
 
 func testPut(t *testing.T, open Open) {
-	s, _ := open(t, 0)
+	s, _ := open(t, Options{})
 	var bytes, custodial int64
 	for n, size := range []int64{0, 1, 100, 1000, 70_000, 300_000, 1_500_000} {
 		r := mustPut(t, s, uint64(n), size)
@@ -35,7 +35,7 @@ func testPut(t *testing.T, open Open) {
 }
 
 func testScan(t *testing.T, open Open) {
-	s, _ := open(t, 0)
+	s, _ := open(t, Options{})
 	handles := make([]store.Handle, 20)
 	for i := range handles {
 		handles[i] = s.NextHandle()
@@ -85,7 +85,7 @@ func testScan(t *testing.T, open Open) {
 }
 
 func testUpdate(t *testing.T, open Open) {
-	s, reopen := open(t, 0)
+	s, reopen := open(t, Options{})
 	r := mustPut(t, s, 6, 500)
 	r.Attempts, r.Custodial = 3, false
 	r.Own = store.Episode{Custodian: bundle.DTN("sat-1", ""), SeqID: 9, SeqNum: 1 << 40}
@@ -119,7 +119,7 @@ func testUpdate(t *testing.T, open Open) {
 }
 
 func testDelete(t *testing.T, open Open) {
-	s, reopen := open(t, 0)
+	s, reopen := open(t, Options{})
 	a, b := mustPut(t, s, 1, 200), mustPut(t, s, 2, 400_000)
 	keep := mustPut(t, s, 3, 100)
 	mustCommit(t, s, store.Delete{Handle: a.Handle, Gone: gone(a, 800000900000)}, store.Delete{Handle: b.Handle})
@@ -142,7 +142,7 @@ func testDelete(t *testing.T, open Open) {
 
 // testReturn lets a bundle come back after it left.
 func testReturn(t *testing.T, open Open) {
-	s, reopen := open(t, 0)
+	s, reopen := open(t, Options{})
 	r := mustPut(t, s, 1, 200)
 	mustCommit(t, s, store.Delete{Handle: r.Handle, Gone: gone(r, 800000900000)})
 	again := mustPut(t, s, 1, 200)
@@ -165,7 +165,7 @@ func testReturn(t *testing.T, open Open) {
 }
 
 func testForget(t *testing.T, open Open) {
-	s, reopen := open(t, 0)
+	s, reopen := open(t, Options{})
 	var records []store.Record
 	for n := range uint64(30) {
 		r := mustPut(t, s, n, 10)
@@ -202,7 +202,7 @@ func testForget(t *testing.T, open Open) {
 }
 
 func testCounters(t *testing.T, open Open) {
-	s, reopen := open(t, 0)
+	s, reopen := open(t, Options{})
 	if n, err := s.Counter("custody"); n != 0 || err != nil {
 		t.Errorf("unknown counter: %d, %v", n, err)
 	}
@@ -220,7 +220,7 @@ func testCounters(t *testing.T, open Open) {
 }
 
 func testRefusals(t *testing.T, open Open) {
-	s, _ := open(t, 0)
+	s, _ := open(t, Options{})
 	ctx := context.Background()
 	r := mustPut(t, s, 1, 100)
 	_, err := Put(s, 1, 100)
@@ -273,7 +273,7 @@ func testRefusals(t *testing.T, open Open) {
 }
 
 func testAllOrNothing(t *testing.T, open Open) {
-	s, reopen := open(t, 0)
+	s, reopen := open(t, Options{})
 	r := mustPut(t, s, 1, 100)
 	st, err := Stage(s, Bytes(2, 60))
 	if err != nil {
@@ -303,7 +303,7 @@ func testAllOrNothing(t *testing.T, open Open) {
 }
 
 func testOrder(t *testing.T, open Open) {
-	s, reopen := open(t, 0)
+	s, reopen := open(t, Options{})
 	var ops []store.Op
 	first, second := Record(1, 30), Record(1, 30)
 	first.Handle, second.Handle = s.NextHandle(), s.NextHandle()
@@ -333,7 +333,7 @@ func testOrder(t *testing.T, open Open) {
 }
 
 func testDiscard(t *testing.T, open Open) {
-	s, _ := open(t, 2_000_000)
+	s, _ := open(t, Options{Quota: 2_000_000})
 	for range 10 { // a leak would use up the quota
 		for _, size := range []int64{1000, 1_500_000} {
 			st, err := Stage(s, Bytes(1, size))
@@ -375,7 +375,7 @@ func (p *pattern) Read(b []byte) (int, error) {
 
 func testLarge(t *testing.T, open Open) {
 	const size = 64 << 20
-	s, reopen := open(t, 0)
+	s, reopen := open(t, Options{})
 	st, err := s.Stage(-1)
 	if err != nil {
 		t.Fatal(err)

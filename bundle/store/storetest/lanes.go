@@ -92,7 +92,7 @@ func checkLanes(t *testing.T, s store.Store, want map[store.Lane][]store.Record)
 }
 
 func testLanes(t *testing.T, open Open) {
-	s, reopen := open(t, 0)
+	s, reopen := open(t, Options{})
 	checkLanes(t, s, nil)
 	lanes := someLanes()
 	const each = 7
@@ -173,7 +173,7 @@ func testLanes(t *testing.T, open Open) {
 // while others read them.
 func testLanesConcurrent(t *testing.T, open Open) {
 	const workers, each = 8, 24
-	s, reopen := open(t, 0)
+	s, reopen := open(t, Options{})
 	lanes := someLanes()
 	kept := make([][]store.Record, workers)
 	var g errgroup.Group

@@ -14,7 +14,7 @@ import (
 )
 
 func testContentOutlives(t *testing.T, open Open) {
-	s, _ := open(t, 0)
+	s, _ := open(t, Options{})
 	for n, size := range []int64{1000, 500_000} {
 		r := mustPut(t, s, uint64(n), size)
 		c, err := s.Open(r.Handle)
@@ -39,7 +39,7 @@ func testContentOutlives(t *testing.T, open Open) {
 // testConcurrent lets many commit, read, update and delete at once.
 func testConcurrent(t *testing.T, open Open) {
 	const workers, each = 16, 20
-	s, reopen := open(t, 0)
+	s, reopen := open(t, Options{})
 	var mu sync.Mutex
 	kept := map[uint64]store.Record{}
 	var g errgroup.Group
@@ -96,7 +96,7 @@ func testConcurrent(t *testing.T, open Open) {
 
 // testRacingDuplicates receives one bundle over many links at once.
 func testRacingDuplicates(t *testing.T, open Open) {
-	s, _ := open(t, 0)
+	s, _ := open(t, Options{})
 	results := make([]error, 16)
 	var wg sync.WaitGroup
 	for i := range results {
@@ -117,7 +117,7 @@ func testRacingDuplicates(t *testing.T, open Open) {
 }
 
 func testReopen(t *testing.T, open Open) {
-	s, reopen := open(t, 0)
+	s, reopen := open(t, Options{})
 	records := map[uint64]store.Record{}
 	for round := range uint64(4) {
 		for i := range uint64(10) {
@@ -140,7 +140,7 @@ func testReopen(t *testing.T, open Open) {
 }
 
 func testHandles(t *testing.T, open Open) {
-	s, reopen := open(t, 0)
+	s, reopen := open(t, Options{})
 	last := store.Handle(0)
 	for range 4 {
 		for n := range uint64(3) {
@@ -156,7 +156,7 @@ func testHandles(t *testing.T, open Open) {
 }
 
 func testQuota(t *testing.T, open Open) {
-	s, reopen := open(t, 1_000_000)
+	s, reopen := open(t, Options{Quota: 1_000_000})
 	r := mustPut(t, s, 1, 600_000)
 	_, err := s.Stage(500_000)
 	wantError(t, err, store.ErrQuota)
@@ -185,7 +185,7 @@ func testQuota(t *testing.T, open Open) {
 }
 
 func testCancel(t *testing.T, open Open) {
-	s, reopen := open(t, 1_000_000)
+	s, reopen := open(t, Options{Quota: 1_000_000})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for range 5 { // a leak would use up the quota
@@ -208,7 +208,7 @@ func testCancel(t *testing.T, open Open) {
 }
 
 func testVerify(t *testing.T, open Open) {
-	s, _ := open(t, 0)
+	s, _ := open(t, Options{})
 	for n := range uint64(10) {
 		r := mustPut(t, s, n, int64(n*60_000))
 		if n%3 == 0 {
@@ -231,7 +231,7 @@ func testVerify(t *testing.T, open Open) {
 }
 
 func testClose(t *testing.T, open Open) {
-	s, _ := open(t, 0)
+	s, _ := open(t, Options{})
 	r := mustPut(t, s, 1, 100)
 	c, err := s.Open(r.Handle)
 	if err != nil {

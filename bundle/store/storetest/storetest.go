@@ -19,10 +19,17 @@ import (
 	"perigee/bundle/store"
 )
 
-// Open makes an empty store with a quota in bytes, 0 meaning none. Each call of
-// reopen ends the store that was returned last, as a restart would, and returns it
-// as found afterwards.
-type Open func(t *testing.T, quota int64) (s store.Store, reopen func() store.Store)
+// Options are the limits of a store under test. Zero values stand for what the store
+// does without them.
+type Options struct {
+	Quota   int64 // bytes
+	Shares  store.Shares
+	MaxGone int64
+}
+
+// Open makes an empty store. Each call of reopen ends the store that was returned
+// last, as a restart would, and returns it as found afterwards.
+type Open func(t *testing.T, o Options) (s store.Store, reopen func() store.Store)
 
 // Run runs the suite.
 func Run(t *testing.T, open Open) {
@@ -50,6 +57,10 @@ func Run(t *testing.T, open Open) {
 		{"Reopen", testReopen},
 		{"Handles", testHandles},
 		{"Quota", testQuota},
+		{"CustodyShare", testCustodyShare},
+		{"PriorityShares", testPriorityShares},
+		{"Usage", testUsage},
+		{"MaxGone", testMaxGone},
 		{"Cancel", testCancel},
 		{"Verify", testVerify},
 		{"Close", testClose},
