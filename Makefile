@@ -10,6 +10,8 @@ SOURCES := *.go agent bundle cmd convergence ground models testbed
 
 FUZZTIME  ?= 60s
 BENCH     ?= .
+ONLY      ?=
+PROFILE   ?=
 DEMO_KILL ?=
 
 .PHONY: help
@@ -42,9 +44,15 @@ fmt: ## format the source
 	$(TOOL) gofumpt -w $(SOURCES)
 
 .PHONY: bench
-bench: ## run the benchmarks (BENCH=regexp); the output also goes to out/bench.txt
+bench: build ## measure against the bars (ONLY=prefix, PROFILE=folder); results go to out/bench.json
 	@mkdir -p out
-	go test -run '^$$' -bench '$(BENCH)' -benchmem ./... | tee out/bench.txt
+	go build -o out/bench ./testbed/bench
+	out/bench --only '$(ONLY)' $(if $(PROFILE),--profile '$(PROFILE)')
+
+.PHONY: microbench
+microbench: ## run the benchmarks of single functions (BENCH=regexp); the output also goes to out/microbench.txt
+	@mkdir -p out
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./... | tee out/microbench.txt
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (default 60s) each

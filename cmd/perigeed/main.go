@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -38,6 +39,8 @@ func main() {
 type options struct {
 	config string
 	check  bool
+	// profile is where to write what takes the processor's time, or empty.
+	profile string
 }
 
 // execute runs the command line args and returns the exit code.
@@ -70,6 +73,7 @@ Exit codes:
 	}
 	cmd.Flags().StringVar(&o.config, "config", "", "configuration `file` (required)")
 	cmd.Flags().BoolVar(&o.check, "check", false, "validate the configuration and exit")
+	cmd.Flags().StringVar(&o.profile, "cpu-profile", "", "write a CPU profile of the whole run to `file`, for go tool pprof")
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
@@ -99,7 +103,32 @@ func (o options) run(ctx context.Context, hangup <-chan os.Signal, stdout, stder
 		_, err := fmt.Fprintf(stdout, "%s: valid; %s\n", o.config, c.describe())
 		return err
 	}
-	return serve(ctx, c, newLog(c.Log, stderr), hangup)
+	stopProfile, err := startProfile(o.profile)
+	if err != nil {
+		return err
+	}
+	return errors.Join(serve(ctx, c, newLog(c.Log, stderr), hangup), stopProfile())
+}
+
+// startProfile begins a CPU profile if a file is named, and returns what ends it.
+func startProfile(name string) (stop func() error, err error) {
+	if name == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, fmt.Errorf("writing the CPU profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("writing the CPU profile: %w", err), f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		if err := f.Close(); err != nil {
+			return fmt.Errorf("writing the CPU profile: %w", err)
+		}
+		return nil
+	}, nil
 }
 
 // describe says in a few words what the configuration makes.
