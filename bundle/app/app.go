@@ -119,6 +119,7 @@ const (
 	EventCustodyReleased EventKind = "custody-released" // the next custodian accepted
 	EventCustodyRefused  EventKind = "custody-refused"  // the next custodian refused
 	EventCustodyDeclined EventKind = "custody-declined" // this node did not become custodian
+	EventAlarm           EventKind = "alarm"            // somebody should look at a bundle in custody
 	EventRetransmit      EventKind = "retransmit"       // no signal came in time
 	EventDeleted         EventKind = "deleted"          // expired, removed or unprocessable
 	EventReported        EventKind = "reported"         // a status report came about a bundle
@@ -190,6 +191,9 @@ type Custody struct {
 	// Declined counts by reason how often this node did not take custody that
 	// it was asked to take.
 	Declined map[string]uint64 `json:"declined"`
+	// Rejected counts by reason the custody signals, or parts of them, that
+	// were not honoured.
+	Rejected map[string]uint64 `json:"rejected_signals"`
 }
 
 // Outstanding is one custody that the node waits to be relieved of.
@@ -217,5 +221,6 @@ type Counters struct {
 	Retransmissions  uint64 `json:"retransmissions"`
 	SignalsSent      uint64 `json:"signals_sent"`
 	SignalsReceived  uint64 `json:"signals_received"`
+	CustodyAlarms    uint64 `json:"custody_alarms"`    // events of kind alarm
 	CustodyMalformed uint64 `json:"custody_malformed"` // bundles whose custody blocks break the rules
 }

@@ -2,28 +2,24 @@ package core
 
 import (
 	"fmt"
-	"slices"
 
 	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/custody"
 	"perigee/bundle/dtntime"
-	"perigee/bundle/route"
 	"perigee/bundle/store"
-	"perigee/convergence"
 )
-
-// flushLead is how long before the end of a contact, beside the light time, owed
-// signals go out whatever their age.
-const flushLead = 5 * dtntime.Second
 
 // reportLifetime is the lifetime of a status report.
 const reportLifetime = dtntime.Day
 
 // administer takes an administrative record for this node.
 func (c *Core) administer(a *Arrival) {
-	rec, err := bundle.ParseAdminRecord(a.Admin)
+	rec, err := bundle.StandardCodePoints().ParseAdminRecord(a.Admin, c.cfg.Node)
 	if err != nil {
+		if isCustodySignal(a.Admin, bundle.RecordCustodySignal) {
+			c.reject(custody.RejectMalformed)
+		}
 		c.turnAway(a, a.Bundle.ID(), unacceptable("administrative record in %s: %w", a.Bundle.ID(), err))
 		return
 	}
@@ -36,6 +32,12 @@ func (c *Core) administer(a *Arrival) {
 	default:
 		c.do(Reply{Token: a.Token})
 	}
+}
+
+// isCustodySignal tells whether an administrative record, which need not be
+// well-formed, begins as a custody signal does.
+func isCustodySignal(record []byte, kind uint64) bool {
+	return len(record) > 1 && (record[0] == 0x82 || record[0] == 0x9f) && uint64(record[1]) == kind
 }
 
 // notifyStatus tells watchers what a status report says.
@@ -53,118 +55,6 @@ func (c *Core) notifyStatus(a *Arrival, s *bundle.StatusReport) {
 			c.notify(app.EventReported, s.Bundle, a.Bundle.Primary.Source, 0, fmt.Sprintf("%s, %s", item.what, s.Reason))
 		}
 	}
-}
-
-// signalled takes a custody signal. The bundles that it releases are gone from the
-// store before it is acknowledged.
-func (c *Core) signalled(a *Arrival, s *bundle.CustodySignal) {
-	c.counters.SignalsReceived++
-	from := a.Bundle.Primary.Source.Node()
-	var ops []store.Op
-	for _, h := range c.book.Match(s.Accepted) {
-		e := c.entries[h]
-		if e == nil || !c.mayTake(from, e) {
-			continue
-		}
-		c.answers(from, e)
-		c.counters.CustodyReleased++
-		c.notify(app.EventCustodyReleased, e.rec.ID, from, e.rec.Size, "")
-		c.withdraw(e)
-		e.place = placeGone
-		delete(c.entries, h)
-		c.book.Drop(h)
-		ops = append(ops, store.Delete{Handle: h, Gone: store.Gone{
-			ID: e.rec.ID, From: e.rec.From, Reason: store.GoneReleased, At: c.now, Until: e.rec.Expiry,
-		}})
-	}
-	for _, h := range c.book.Match(s.Refused) {
-		if e := c.entries[h]; e != nil && c.mayTake(from, e) {
-			c.answers(from, e)
-			c.custodyRefused(from, e, custody.RefusalUnspecified)
-		}
-	}
-	if len(ops) == 0 {
-		c.do(Reply{Token: a.Token})
-		return
-	}
-	token := a.Token
-	c.persist(token, nil, func(err error) {
-		if err != nil {
-			err = refuse(convergence.RefuseNoResources, fmt.Errorf("storing what a custody signal released: %w", err))
-		}
-		c.do(Reply{token, err})
-	}, ops...)
-}
-
-// answers notes that a neighbour answers for bundles of others. What it answers as
-// their destination says nothing of that.
-func (c *Core) answers(from bundle.EID, e *entry) {
-	if n := c.neighbours[from]; n != nil && e.rec.Destination.Node() != from {
-		n.answers = true
-	}
-}
-
-// mayTake tells whether a node can have become custodian of a bundle: it was sent
-// there, is its destination, or stands in the configuration or the plan. Signals
-// of strangers release nothing, not even of those that have a session.
-func (c *Core) mayTake(node bundle.EID, e *entry) bool {
-	if slices.Contains(e.sentTo, node) || e.rec.Destination.Node() == node {
-		return true
-	}
-	if n := c.neighbours[node]; n != nil && n.configured {
-		return true
-	}
-	for range c.plan.Involving(node) {
-		return true
-	}
-	return false
-}
-
-// flushSignals sends the custody signals whose time has come.
-func (c *Core) flushSignals() {
-	c.signals.Forget(c.now)
-	for _, custodian := range c.signals.Custodians() {
-		if c.flushAt(custodian) > c.now && !c.signals.Large(custodian) {
-			continue
-		}
-		signals, until := c.signals.Take(custodian)
-		lifetime := min(max(until.Sub(c.now), dtntime.Minute), custody.MaxSignalLifetime)
-		for i := range signals {
-			c.counters.SignalsSent++
-			c.originate(custodian, signals[i].Append(nil), lifetime)
-		}
-	}
-}
-
-// flushAt returns when what a custodian is owed is to be sent: when it has been
-// gathered long enough, or the contact that leads to the custodian is about to
-// end. Without such a contact it goes on gathering.
-func (c *Core) flushAt(custodian bundle.EID) dtntime.Time {
-	d, err := c.router.Next(route.Query{Dest: custodian, Expiry: dtntime.Forever}, c.now)
-	if err != nil {
-		return dtntime.Forever
-	}
-	n := c.neighbours[d.Next]
-	if n == nil || n.link == 0 || !n.sending {
-		return dtntime.Forever
-	}
-	at := c.signals.Since(custodian).Add(c.cfg.Aggregate)
-	if c.stopping {
-		return c.now
-	}
-	if n.end != 0 {
-		lead := dtntime.Time(n.light + flushLead)
-		at = min(at, n.end-min(lead, n.end))
-	}
-	return at
-}
-
-func (c *Core) nextFlush() dtntime.Time {
-	next := dtntime.Forever
-	for _, custodian := range c.signals.Custodians() {
-		next = min(next, c.flushAt(custodian))
-	}
-	return next
 }
 
 // report sends a status report if the bundle asks for it (RFC 9171 section 6.1.1).

@@ -100,10 +100,9 @@ func allows(list []bundle.EID, e bundle.EID) bool {
 func (c *Core) decline(asked store.Episode, rec *store.Record, why custody.Refusal) {
 	c.declined[why]++
 	c.notify(app.EventCustodyDeclined, rec.ID, asked.Custodian, rec.Size, why.String())
-	if asked.Custodian.Node() == c.cfg.Node || rec.Flags&bundle.FlagFragment != 0 && !c.answered.add(asked) {
-		return
+	if rec.Flags&bundle.FlagFragment == 0 || c.answered.add(asked) {
+		c.owe(asked, rec.Destination, false, rec.Expiry)
 	}
-	c.signals.Add(asked, rec.Destination, false, c.now, rec.Expiry)
 }
 
 // carries tells whether a bundle whose custody was declined goes on from here

@@ -162,7 +162,7 @@ func (c *Core) stored(rec store.Record, link LinkID, peer bundle.EID) {
 		c.notify(app.EventCustodyAccepted, rec.ID, rec.From.Custodian, 0, "")
 	}
 	if rec.From != (store.Episode{}) {
-		c.signals.Add(rec.From, rec.Destination, true, c.now, rec.Expiry)
+		c.owe(rec.From, rec.Destination, true, rec.Expiry)
 	}
 	c.admit(rec)
 }
@@ -280,7 +280,7 @@ func (c *Core) isOver(a *Arrival) bool {
 // custodian that it can be.
 func (c *Core) discard(a *Arrival, id bundle.ID) {
 	if asked, ok := c.asked(a.Bundle); ok && a.Known.Gone.Reason != store.GoneRemoved && asked.Custodian.Node() != c.cfg.Node {
-		c.signals.Add(asked, a.Bundle.Primary.Destination, true, c.now, a.Bundle.Expiry(c.now))
+		c.owe(asked, a.Bundle.Primary.Destination, true, a.Bundle.Expiry(c.now))
 	}
 	c.duplicate(a, id)
 }
@@ -298,7 +298,7 @@ func (c *Core) again(a *Arrival, id bundle.ID) {
 	case !ok || asked.Custodian.Node() == c.cfg.Node || e == nil || e.rec.Flags&bundle.FlagFragment != 0:
 		c.duplicate(a, id)
 	case e.rec.Custodial && (asked == e.rec.From || e.rec.Duty == store.DutyDeliver):
-		c.signals.Add(asked, e.rec.Destination, true, c.now, e.rec.Expiry)
+		c.owe(asked, e.rec.Destination, true, e.rec.Expiry)
 		c.duplicate(a, id)
 	default:
 		c.assume(a, e, asked)
@@ -341,7 +341,7 @@ func (c *Core) assume(a *Arrival, e *entry, asked store.Episode) {
 		}
 		c.counters.CustodyAccepted++
 		c.notify(app.EventCustodyAccepted, rec.ID, asked.Custodian, 0, "a copy was here already")
-		c.signals.Add(asked, rec.Destination, true, c.now, rec.Expiry)
+		c.owe(asked, rec.Destination, true, rec.Expiry)
 		e.rec.From, e.rec.Custodial, e.rec.Own = rec.From, true, rec.Own
 		if rec.Duty == store.DutyForward {
 			c.book.Hold(rec.Handle, rec.Own.SeqID, rec.Own.SeqNum)

@@ -92,6 +92,9 @@ type Core struct {
 	counters   app.Counters
 	declined   [custody.Refusals]uint64 // custody that this node did not take, by reason
 	answered   episodes                 // of fragments that were refused
+	rejected   [custody.Rejections]uint64
+	allowance  *custody.Allowance
+	flushNext  dtntime.Time // when flushSignals may have something to do
 	lastToken  Token
 	stopping   bool
 
@@ -113,6 +116,7 @@ func New(cfg Config) (*Core, error) {
 		numbers:    custody.NewNumbers(cfg.Counter),
 		book:       custody.NewBook(),
 		signals:    custody.NewSignals(),
+		allowance:  custody.NewAllowance(),
 		neighbours: make(map[bundle.EID]*neighbour),
 		links:      make(map[LinkID]*neighbour),
 		entries:    make(map[store.Handle]*entry),
@@ -149,7 +153,7 @@ func (c *Core) Restore(now dtntime.Time, records []store.Record) {
 		c.numbers.Seen(r.Own.SeqID)
 		c.admit(r)
 		if r.From != (store.Episode{}) && now.Sub(r.Received) < dtntime.Day {
-			c.signals.Add(r.From, r.Destination, true, now, r.Expiry)
+			c.owe(r.From, r.Destination, true, r.Expiry)
 		}
 	}
 }
@@ -157,6 +161,9 @@ func (c *Core) Restore(now dtntime.Time, records []store.Record) {
 // Step takes one event and returns what is to be done. The returned slice is the
 // caller's until the next call.
 func (c *Core) Step(now dtntime.Time, event Event) []Effect {
+	if _, ok := event.(ClockStepped); ok {
+		c.now = now
+	}
 	c.now = max(c.now, now)
 	c.effects = c.effects[:0]
 	c.expire()
@@ -185,10 +192,13 @@ func (c *Core) Step(now dtntime.Time, event Event) []Effect {
 		c.plan = e.Plan
 		c.makeRouter()
 		c.unexclude()
+		c.redateAll()
 		c.rerouteAll()
+	case ClockStepped:
+		c.clockStepped(e.Was)
 	case Tick:
 	case Shutdown:
-		c.stopping = true
+		c.stopping, c.flushNext = true, 0
 	}
 	c.settle()
 	return c.effects
@@ -205,7 +215,7 @@ func (c *Core) settle() {
 
 // NextWake returns when Step wants a Tick at the latest.
 func (c *Core) NextWake() dtntime.Time {
-	wake := min(c.book.NextDue(), c.expiries.Next(), c.holds.Next(), c.plan.NextChange(c.now), c.nextFlush())
+	wake := min(c.book.NextDue(), c.expiries.Next(), c.holds.Next(), c.plan.NextChange(c.now), c.flushNext)
 	wake = min(wake, c.plan.NextChange(c.now.Add(hangupLead))-dtntime.Time(hangupLead))
 	for _, n := range c.order {
 		if n.refusedTill > c.now {
@@ -279,6 +289,12 @@ func (c *Core) Status(limit int) app.Status {
 	}
 	held, flying := c.book.Len()
 	s.Custody.Held, s.Custody.InFlight = int64(held), int64(flying)
+	s.Custody.Rejected = make(map[string]uint64)
+	for why, times := range c.rejected {
+		if times > 0 {
+			s.Custody.Rejected[custody.Rejection(why).String()] = times
+		}
+	}
 	s.Custody.Declined = make(map[string]uint64)
 	for why, times := range c.declined {
 		if times > 0 {

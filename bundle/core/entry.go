@@ -4,6 +4,7 @@ import (
 	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/dtntime"
+	"perigee/bundle/route"
 	"perigee/bundle/schedule"
 	"perigee/bundle/store"
 )
@@ -32,6 +33,7 @@ type entry struct {
 	avoided  []avoidance  // neighbours that it is kept from for a while
 	sentTo   []bundle.EID // neighbours that a transmission began to
 	refusals int
+	flight   route.Flight // under placeAwait
 }
 
 // admit takes a stored bundle into the node's state.

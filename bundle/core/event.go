@@ -3,6 +3,7 @@ package core
 import (
 	"perigee/bundle"
 	"perigee/bundle/contact"
+	"perigee/bundle/dtntime"
 	"perigee/bundle/store"
 )
 
@@ -18,8 +19,8 @@ const FirstOwnToken Token = 1 << 63
 type LinkID uint64
 
 // Event is something that happened. The events are Arrival, Committed, LinkUp,
-// LinkDown, Sent, Receive, Cancel, Ack, Release, Remove, PlanChanged, Tick and
-// Shutdown.
+// LinkDown, Sent, Receive, Cancel, Ack, Release, Remove, PlanChanged, ClockStepped,
+// Tick and Shutdown.
 type Event interface{ isEvent() }
 
 // Arrival is a bundle whose bytes are staged under Token: one that came over a
@@ -99,22 +100,27 @@ type Remove struct {
 // PlanChanged replaces the contact plan.
 type PlanChanged struct{ Plan *contact.Plan }
 
+// ClockStepped tells that the clock was set. Was is what it would show now
+// otherwise; Step gets the new time with it.
+type ClockStepped struct{ Was dtntime.Time }
+
 // Tick tells that time has passed.
 type Tick struct{}
 
 // Shutdown tells that the node is about to stop: what is owed is sent now.
 type Shutdown struct{}
 
-func (Arrival) isEvent()     {}
-func (Committed) isEvent()   {}
-func (LinkUp) isEvent()      {}
-func (LinkDown) isEvent()    {}
-func (Sent) isEvent()        {}
-func (Receive) isEvent()     {}
-func (Cancel) isEvent()      {}
-func (Ack) isEvent()         {}
-func (Release) isEvent()     {}
-func (Remove) isEvent()      {}
-func (PlanChanged) isEvent() {}
-func (Tick) isEvent()        {}
-func (Shutdown) isEvent()    {}
+func (Arrival) isEvent()      {}
+func (Committed) isEvent()    {}
+func (LinkUp) isEvent()       {}
+func (LinkDown) isEvent()     {}
+func (Sent) isEvent()         {}
+func (Receive) isEvent()      {}
+func (Cancel) isEvent()       {}
+func (Ack) isEvent()          {}
+func (Release) isEvent()      {}
+func (Remove) isEvent()       {}
+func (PlanChanged) isEvent()  {}
+func (ClockStepped) isEvent() {}
+func (Tick) isEvent()         {}
+func (Shutdown) isEvent()     {}

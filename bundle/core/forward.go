@@ -82,8 +82,7 @@ func (c *Core) retry() {
 		if e == nil || e.place != placeAwait {
 			continue
 		}
-		c.notify(app.EventRetransmit, e.rec.ID, e.via.Peer, e.rec.Size, "no custody signal came in time")
-		c.dispatch(e, true)
+		c.overdue(e)
 	}
 }
 
@@ -177,18 +176,7 @@ func (c *Core) reached(n *neighbour, e *entry) {
 		c.drop(e, 0, store.GoneForwarded, nil)
 		return
 	}
-	// Of a neighbour that has never answered and does not now, nothing is to be
-	// expected: it may take no custody, so the destination has to answer.
-	custodian := n.Peer
-	if !n.answers && e.rec.Attempts > 1 {
-		custodian = e.rec.Destination.Node()
-	}
-	deadline, _ := c.router.Deadline(route.Flight{
-		Next: n.Peer, Custodian: custodian, Sent: c.now, Light: n.light, ContactEnd: n.end, Attempt: int(e.rec.Attempts), Expiry: e.rec.Expiry,
-		Processing: route.DefaultProcessing, Aggregation: max(c.cfg.Aggregate, dtntime.Second),
-	})
-	e.place = placeAwait
-	c.book.Sent(e.rec.Handle, n.Peer, deadline)
+	c.await(n, e)
 }
 
 // refusedBy goes on with a bundle that the neighbour did not take.

@@ -71,6 +71,7 @@ func (c *Core) makeRouter() {
 	c.router = route.New(c.cfg.Node, c.cfg.Routes)
 	c.router.SetPlan(c.plan)
 	c.linkStanding()
+	c.flushNext = 0
 }
 
 // linkStanding tells the router which links have no end: those configured so, and
@@ -113,6 +114,7 @@ func (c *Core) linkUp(e LinkUp) {
 	}
 	n.link, n.dialed, n.since = e.Link, e.Dialed, c.now
 	n.refusedTill, n.refusals = 0, 0
+	c.flushNext = 0
 	c.notifyLink(app.EventLinkUp, n.Peer, "")
 	c.linkStanding()
 	if !n.Always && c.standing(n) {
@@ -201,7 +203,7 @@ func (c *Core) meets(peer bundle.EID, at dtntime.Time) bool {
 }
 
 func (c *Core) checkContact(n *neighbour) {
-	was := n.sending
+	was, end := n.sending, n.end
 	out, outOpen := c.plan.Active(c.cfg.Node, n.Peer, c.now)
 	_, inOpen := c.plan.Active(n.Peer, c.cfg.Node, c.now)
 	standing := c.standing(n)
@@ -219,6 +221,9 @@ func (c *Core) checkContact(n *neighbour) {
 		n.open = contact.Contact{}
 		n.window = schedule.Standing()
 		n.light, n.rate, n.end = 0, 0, 0
+	}
+	if n.sending != was || n.end != end {
+		c.flushNext = 0
 	}
 	if n.sending != was && !standing {
 		kind := app.EventContactStart

@@ -13,13 +13,7 @@ type ranges []bundle.Range
 // add puts n into the set and tells whether it was new.
 func (r *ranges) add(n uint64) bool {
 	s := *r
-	// i is the first run that begins above n.
-	i, _ := slices.BinarySearchFunc(s, n, func(run bundle.Range, n uint64) int {
-		if run.First > n {
-			return 1
-		}
-		return -1
-	})
+	i := s.after(n)
 	if i > 0 && n-s[i-1].First < s[i-1].Count {
 		return false
 	}
@@ -42,22 +36,32 @@ func (r *ranges) add(n uint64) bool {
 // remove takes n out of the set.
 func (r *ranges) remove(n uint64) {
 	s := *r
-	for i, run := range s {
-		if n < run.First || n-run.First >= run.Count {
-			continue
-		}
-		before, after := n-run.First, run.Count-(n-run.First)-1
-		switch {
-		case before == 0 && after == 0:
-			*r = slices.Delete(s, i, i+1)
-		case before == 0:
-			s[i] = bundle.Range{First: n + 1, Count: after}
-		case after == 0:
-			s[i].Count = before
-		default:
-			s[i].Count = before
-			*r = slices.Insert(s, i+1, bundle.Range{First: n + 1, Count: after})
-		}
+	i := s.after(n) - 1
+	if i < 0 || n-s[i].First >= s[i].Count {
 		return
 	}
+	run := s[i]
+	before, after := n-run.First, run.Count-(n-run.First)-1
+	switch {
+	case before == 0 && after == 0:
+		*r = slices.Delete(s, i, i+1)
+	case before == 0:
+		s[i] = bundle.Range{First: n + 1, Count: after}
+	case after == 0:
+		s[i].Count = before
+	default:
+		s[i].Count = before
+		*r = slices.Insert(s, i+1, bundle.Range{First: n + 1, Count: after})
+	}
+}
+
+// after returns the place of the first run that begins above n.
+func (r ranges) after(n uint64) int {
+	i, _ := slices.BinarySearchFunc(r, n, func(run bundle.Range, n uint64) int {
+		if run.First > n {
+			return 1
+		}
+		return -1
+	})
+	return i
 }

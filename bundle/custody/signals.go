@@ -15,13 +15,16 @@ import (
 // small bundle answers for many.
 type Signals struct {
 	owed map[bundle.EID]*owed // by custodian
+	runs int                  // for all of them
 }
 
 // owed is what one custodian has to be told.
 type owed struct {
 	accepted map[uint64]*ranges // by sequence ID
 	refused  map[uint64]*ranges
-	runs     int       // in both
+	runs     int // in both
+	bytes    int // as a record, when it had sized runs
+	sized    int
 	foreign  []foreign // numbers of sequences that name the destination
 	since    dtntime.Time
 	until    dtntime.Time // the longest expiry among the bundles
@@ -39,8 +42,12 @@ type foreign struct {
 // retransmission.
 const (
 	maxCustodians = 4096
-	maxRuns       = 8192 // of numbers, for one custodian
-	maxForeign    = 64   // numbers of sequence ID 0, for one custodian
+	maxRuns       = 8192    // of numbers, for one custodian
+	maxAllRuns    = 1 << 18 // for all
+	// maxSignalRuns bounds one signal, so that it stays below the 8192 bytes that
+	// ION takes.
+	maxSignalRuns = 400
+	maxForeign    = 64 // numbers of sequence ID 0, for one custodian
 )
 
 // NewSignals returns Signals that owe nothing.
@@ -66,9 +73,11 @@ func (s *Signals) Add(e store.Episode, destination bundle.EID, accepted bool, no
 		o.addForeign(foreign{destination, e.SeqNum, accepted})
 		return
 	}
-	if o.runs >= maxRuns {
+	if o.runs >= maxRuns || s.runs >= maxAllRuns {
 		return
 	}
+	before := o.runs
+	defer func() { s.runs += o.runs - before }()
 	if accepted {
 		o.remove(o.refused, e.SeqID, e.SeqNum)
 		o.insert(o.accepted, e.SeqID, e.SeqNum)
@@ -119,12 +128,19 @@ func (o *owed) remove(m map[uint64]*ranges, id, n uint64) {
 // Forget drops what is owed about bundles that have all expired, since their
 // custodians have let go of them by themselves.
 func (s *Signals) Forget(now dtntime.Time) {
-	maps.DeleteFunc(s.owed, func(_ bundle.EID, o *owed) bool { return o.until <= now })
+	maps.DeleteFunc(s.owed, func(_ bundle.EID, o *owed) bool {
+		if o.until > now {
+			return false
+		}
+		s.runs -= o.runs
+		return true
+	})
 }
 
 // has tells whether n is in the set.
 func (r ranges) has(n uint64) bool {
-	return slices.ContainsFunc(r, func(run bundle.Range) bool { return n >= run.First && n-run.First < run.Count })
+	i := r.after(n)
+	return i > 0 && n-r[i-1].First < r[i-1].Count
 }
 
 // Custodians returns who is owed a signal, in a fixed order.
@@ -147,13 +163,29 @@ func (s *Signals) Large(custodian bundle.EID) bool {
 	if o == nil {
 		return false
 	}
-	size := 0
-	for _, m := range []map[uint64]*ranges{o.accepted, o.refused} {
-		for _, r := range m {
-			size += 12 + 4*len(*r)
+	if o.runs+2*len(o.foreign) < minLargeRuns {
+		return false
+	}
+	if now := o.runs + len(o.foreign)<<16; now != o.sized {
+		o.sized, o.bytes = now, 0
+		signal := o.signal()
+		for _, record := range bundle.StandardCodePoints().CustodyRecords(&signal) {
+			o.bytes += len(record)
 		}
 	}
-	return size+16*len(o.foreign) > MaxSignalBytes
+	return o.bytes > MaxSignalBytes
+}
+
+// minLargeRuns is how many runs a signal has at least when it is large: each takes
+// at most 18 bytes, and its sequence 11 more.
+const minLargeRuns = MaxSignalBytes / 29
+
+// Shift moves the times since when signals are owed, as a step of the clock has
+// moved the present.
+func (s *Signals) Shift(shift func(dtntime.Time) dtntime.Time) {
+	for _, o := range s.owed {
+		o.since = shift(o.since)
+	}
 }
 
 // Take returns the signals owed to a custodian, each within the limits of one
@@ -165,22 +197,45 @@ func (s *Signals) Take(custodian bundle.EID) ([]bundle.CustodySignal, dtntime.Ti
 		return nil, 0
 	}
 	delete(s.owed, custodian)
-	accepted, refused := sequences(o.accepted), sequences(o.refused)
+	s.runs -= o.runs
+	all := o.signal()
+	var signals []bundle.CustodySignal
+	for len(all.Accepted) > 0 || len(all.Refused) > 0 {
+		room := maxSignalRuns
+		var part bundle.CustodySignal
+		part.Accepted, all.Accepted = cut(all.Accepted, &room)
+		part.Refused, all.Refused = cut(all.Refused, &room)
+		signals = append(signals, part)
+	}
+	return signals, o.until
+}
+
+// cut takes sequences of at most room runs, but one at least if there is room, off
+// the front of a list.
+func cut(list []bundle.Sequence, room *int) (front, rest []bundle.Sequence) {
+	n := 0
+	for n < len(list) && n < MaxSequences && *room > 0 {
+		*room -= len(list[n].Ranges)
+		n++
+	}
+	if n == 0 {
+		return nil, list
+	}
+	return list[:n:n], list[n:]
+}
+
+// signal is everything that is owed.
+func (o *owed) signal() bundle.CustodySignal {
+	s := bundle.CustodySignal{Accepted: sequences(o.accepted), Refused: sequences(o.refused)}
 	for _, f := range o.foreign {
 		seq := bundle.Sequence{Destination: f.destination, Ranges: []bundle.Range{{First: f.seqNum, Count: 1}}}
 		if f.accepted {
-			accepted = append(accepted, seq)
+			s.Accepted = append(s.Accepted, seq)
 		} else {
-			refused = append(refused, seq)
+			s.Refused = append(s.Refused, seq)
 		}
 	}
-	var signals []bundle.CustodySignal
-	for len(accepted) > 0 || len(refused) > 0 {
-		a, r := min(len(accepted), MaxSequences), min(len(refused), MaxSequences)
-		signals = append(signals, bundle.CustodySignal{Accepted: accepted[:a:a], Refused: refused[:r:r]})
-		accepted, refused = accepted[a:], refused[r:]
-	}
-	return signals, o.until
+	return s
 }
 
 // sequences cuts sets of numbers into sequences of at most MaxRanges runs, in

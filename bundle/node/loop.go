@@ -25,17 +25,39 @@ func (n *Node) loop(ctx context.Context) {
 	for {
 		select {
 		case in := <-n.inputs:
+			n.noticeStep()
 			n.take(in)
 			// What came meanwhile goes before the timer is set anew.
 			for range len(n.inputs) {
 				n.take(<-n.inputs)
 			}
 		case <-timer.C:
+			n.noticeStep()
 			n.step(core.Tick{})
 		case <-ctx.Done():
 			return
 		}
 		timer.Reset(n.untilWake())
+	}
+}
+
+// SteppingClock is a clock that notices when it is set.
+type SteppingClock interface {
+	dtntime.Clock
+	// Step tells whether the clock was set since Step was last called, and what
+	// it would show now otherwise.
+	Step() (was dtntime.Time, stepped bool)
+}
+
+// noticeStep tells the core when the clock was set.
+func (n *Node) noticeStep() {
+	c, ok := n.cfg.Clock.(SteppingClock)
+	if !ok {
+		return
+	}
+	if was, stepped := c.Step(); stepped {
+		n.log.Warn("the clock was set", "from", was, "to", n.now())
+		n.step(core.ClockStepped{Was: was})
 	}
 }
 

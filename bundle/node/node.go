@@ -51,8 +51,8 @@ type Config struct {
 	Plan      *contact.Plan
 
 	AcceptCustody bool
-	// Custody says of which bundles. Unless it says otherwise, a tenth of the
-	// store is kept for what is not in custody.
+	// Custody says of which bundles. Unless it says otherwise, they have the
+	// room that the store has for custody.
 	Custody       core.CustodyPolicy
 	Aggregate     dtntime.Duration // how long custody signals are gathered
 	StatusReports bool             // send the reports that bundles ask for
@@ -158,10 +158,6 @@ func New(cfg Config) (*Node, error) {
 	return n, n.restore()
 }
 
-// custodyReserve is the part of the store, one in so many, that bundles in custody
-// do not take.
-const custodyReserve = 10
-
 // custodyPolicy is that of the configuration, with the room that the store has.
 func (n *Node) custodyPolicy() core.CustodyPolicy {
 	p := n.cfg.Custody
@@ -171,7 +167,7 @@ func (n *Node) custodyPolicy() core.CustodyPolicy {
 			if s.Quota <= 0 {
 				return math.MaxInt64
 			}
-			return s.Quota - s.Quota/custodyReserve - s.Bytes
+			return min(s.CustodyQuota-s.CustodyBytes, s.Quota-s.Bytes)
 		}
 	}
 	return p

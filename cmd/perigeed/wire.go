@@ -3,17 +3,10 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"time"
 
 	"perigee/agent"
-	"perigee/bundle/dtntime"
 	"perigee/ground"
 )
-
-// clock is the clock of the machine.
-type clock struct{}
-
-func (clock) Now() dtntime.Time { return dtntime.FromTime(time.Now()) }
 
 // newApplications makes the applications that the configuration asks for.
 func newApplications(c *config, node engine, log *slog.Logger) ([]application, error) {

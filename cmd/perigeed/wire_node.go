@@ -69,7 +69,7 @@ func (a *assembly) closeListeners() error {
 func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan, log *slog.Logger) (*assembly, error) {
 	links := c.sessions()
 	a := &assembly{cfg: node.Config{
-		Node: c.Node.ID, Version: version, Store: s, Clock: clock{}, Log: log.With("part", "node"), Plan: plan,
+		Node: c.Node.ID, Version: version, Store: s, Clock: new(watchedClock), Log: log.With("part", "node"), Plan: plan,
 		AcceptCustody: c.Custody.Accept, Aggregate: c.Custody.Aggregate,
 		Custody: core.CustodyPolicy{
 			Custodians: c.Custody.Custodians, Sources: c.Custody.Sources,
