@@ -60,6 +60,7 @@ func floors() map[string]int {
 
 		"perigee/ground/dashboard": 7,
 		"perigee/testbed/assets":   7,
+		"perigee/testbed/daemon":   7,
 		"perigee/testbed/link":     7,
 		"perigee/testbed/scenes":   7,
 

@@ -15,6 +15,7 @@ import (
 	"perigee/bundle/app/apphttp"
 	"perigee/models"
 	"perigee/models/payload"
+	"perigee/testbed/daemon"
 )
 
 // Files that the applications keep, below the folder of their daemon.
@@ -63,9 +64,9 @@ type deliveries struct {
 }
 
 // follow watches a daemon until ctx ends, over its restarts.
-func (v *deliveries) follow(ctx context.Context, d *daemon) {
+func (v *deliveries) follow(ctx context.Context, d *daemon.Daemon) {
 	for ctx.Err() == nil {
-		client := apphttp.Dial(d.socket)
+		client := apphttp.Dial(d.Socket())
 		_ = client.Watch(ctx, func(e app.Event) error { // it ends with the daemon and is tried again
 			if e.Kind == app.EventDelivered && e.Bundle != nil {
 				v.mu.Lock()

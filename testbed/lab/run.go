@@ -19,6 +19,7 @@ import (
 	"perigee/ground"
 	"perigee/models"
 	"perigee/models/payload"
+	"perigee/testbed/daemon"
 	"perigee/testbed/link"
 )
 
@@ -100,8 +101,8 @@ type flight struct {
 	report    *Report
 	link      link.Link
 	passes    []pass
-	ground    *daemon
-	satellite *daemon
+	ground    *daemon.Daemon
+	satellite *daemon.Daemon
 	delivered deliveries
 
 	cut      chan struct{} // asks for the cut; of capacity 1
@@ -118,10 +119,10 @@ func (f *flight) fly(ctx context.Context) (err error) {
 	defer func() {
 		err = errors.Join(err, f.takeDown(context.WithoutCancel(ctx)))
 	}()
-	if err := f.ground.start(ctx); err != nil {
+	if err := f.ground.Start(ctx); err != nil {
 		return err
 	}
-	if err := f.satellite.start(ctx); err != nil {
+	if err := f.satellite.Start(ctx); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, runLimit, fmt.Errorf("the loop did not turn within %s", runLimit))
@@ -131,7 +132,7 @@ func (f *flight) fly(ctx context.Context) (err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return f.openWindows(ctx) })
 	group.Go(func() error { return f.killSometimes(ctx) })
-	for _, d := range []*daemon{f.ground, f.satellite} {
+	for _, d := range []*daemon.Daemon{f.ground, f.satellite} {
 		group.Go(func() error { f.delivered.follow(ctx, d); return nil })
 	}
 	group.Go(func() error {
@@ -151,7 +152,7 @@ func (f *flight) setUp(ctx context.Context) error {
 	}
 	f.report.Backend = backend.Name()
 	f.options.Progress.Say("link: " + backend.Name())
-	listen, err := freeAddress(ctx)
+	listen, err := daemon.FreeAddress(ctx)
 	if err != nil {
 		return err
 	}
@@ -184,20 +185,20 @@ func (f *flight) setUp(ctx context.Context) error {
 	if err := f.scenario.writePlan(filepath.Join(f.dir, "plan.jsonl"), f.passes); err != nil {
 		return err
 	}
-	f.ground, err = newDaemon("ground", filepath.Join(f.dir, "ground"), f.options.Perigeed, f.groundConfig(listen), onRight)
+	f.ground, err = daemon.New("ground", filepath.Join(f.dir, "ground"), f.options.Perigeed, f.groundConfig(listen), onRight)
 	if err != nil {
 		return err
 	}
-	f.satellite, err = newDaemon("satellite", filepath.Join(f.dir, "satellite"), f.options.Perigeed, f.satelliteConfig(dial), onLeft)
+	f.satellite, err = daemon.New("satellite", filepath.Join(f.dir, "satellite"), f.options.Perigeed, f.satelliteConfig(dial), onLeft)
 	return err
 }
 
 // takeDown ends the daemons and takes the link down.
 func (f *flight) takeDown(ctx context.Context) error {
 	var errs []error
-	for _, d := range []*daemon{f.satellite, f.ground} {
+	for _, d := range []*daemon.Daemon{f.satellite, f.ground} {
 		if d != nil {
-			errs = append(errs, d.stop(), d.log.Close())
+			errs = append(errs, d.Stop(), d.Close())
 		}
 	}
 	return errors.Join(append(errs, f.link.Down(ctx))...)
@@ -217,15 +218,6 @@ func choose(ctx context.Context, name string) (link.Backend, error) {
 		return nil, fmt.Errorf("the scenario asks for network namespaces: %w", err)
 	}
 	return link.ProxyBackend{}, nil
-}
-
-// freeAddress returns an address on loopback that nobody listens on.
-func freeAddress(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("looking for a free port: %w", err)
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // openWindows opens the link for each pass, and cuts it once when asked to.
@@ -290,13 +282,13 @@ func (f *flight) killSometimes(ctx context.Context) error {
 			return nil
 		}
 		// What it counted is lost with it, so it is asked once more.
-		if _, err := f.satellite.status(ctx); err != nil && ctx.Err() == nil {
+		if _, err := f.satellite.Status(ctx); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("asking the satellite before a kill: %w", err)
 		}
-		f.satellite.kill()
+		f.satellite.Kill()
 		f.report.Kills++
 		f.progress.Say(fmt.Sprintf("killed the satellite's daemon, %d of %d", i+1, f.options.Kill))
-		if err := f.satellite.start(ctx); err != nil {
+		if err := f.satellite.Start(ctx); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -317,9 +309,9 @@ func (f *flight) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		for _, d := range []*daemon{f.ground, f.satellite} {
-			if d.ended() {
-				return fmt.Errorf("the %s ended by itself; see %s", d.name, d.log.Name())
+		for _, d := range []*daemon.Daemon{f.ground, f.satellite} {
+			if d.Ended() {
+				return fmt.Errorf("the %s ended by itself; see %s", d.Name(), d.Log())
 			}
 		}
 		var p ground.Progress
@@ -426,8 +418,8 @@ func (f *flight) isDone(ctx context.Context, p *ground.Progress) (bool, error) {
 // they still keep, to be sent on or for an application that has not taken them.
 func (f *flight) custodial(ctx context.Context) (int64, error) {
 	kept := int64(0)
-	for _, d := range []*daemon{f.satellite, f.ground} {
-		s, err := d.status(ctx)
+	for _, d := range []*daemon.Daemon{f.satellite, f.ground} {
+		s, err := d.Status(ctx)
 		if err != nil {
 			return 0, err
 		}
@@ -448,7 +440,7 @@ func (f *flight) measure(ctx context.Context, p *ground.Progress, seen *payload.
 	r.Pictures, r.PicturesBytes = int(seen.Taken), int64(seen.TakenBytes)
 	r.SamplesHard, r.SamplesReceived = int(seen.Hard), p.Received
 	r.DeliveredTwice = f.delivered.twice()
-	all := sum(f.satellite.counters(), f.ground.counters())
+	all := daemon.Sum(f.satellite.Counters(), f.ground.Counters())
 	r.BundlesCreated, r.BundlesSent, r.BundlesDelivered = all.BundlesCreated, all.BundlesSent, all.BundlesDelivered
 	r.CustodyAccepted, r.CustodyReleased = all.CustodyAccepted, all.CustodyReleased
 	r.Retransmissions, r.Duplicates = all.Retransmissions, all.Duplicates

@@ -1,9 +1,12 @@
-package lab
+// Package daemon runs perigeed as processes of their own: it writes their
+// configuration, starts them, and ends them in an orderly way or by SIGKILL.
+package daemon
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,12 +26,13 @@ const (
 	stopPatience  = 20 * time.Second
 )
 
-// daemon is one perigeed as a process of its own.
-type daemon struct {
+// Daemon is one perigeed as a process of its own, in runs that may be many. Its log
+// is perigeed.log in its folder, and its socket is named there too.
+type Daemon struct {
 	name    string
 	dir     string
 	socket  string
-	command func(ctx context.Context, name string, args ...string) *exec.Cmd
+	command Command
 	program string
 	log     *os.File
 
@@ -40,8 +44,14 @@ type daemon struct {
 	latest app.Counters  // of the present run, as last seen
 }
 
-// newDaemon writes the configuration and opens the log.
-func newDaemon(name, dir, program string, config any, command func(context.Context, string, ...string) *exec.Cmd) (*daemon, error) {
+// Command makes the command of a program that is to run where the daemon runs;
+// exec.CommandContext is one.
+type Command func(ctx context.Context, program string, args ...string) *exec.Cmd
+
+// New writes the configuration of a daemon to perigeed.toml in dir and opens its log
+// there. The configuration's socket must be "socket", beside it. The caller closes
+// the daemon.
+func New(name, dir, program string, config any, command Command) (*Daemon, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the folder of the %s: %w", name, err)
 	}
@@ -56,33 +66,53 @@ func newDaemon(name, dir, program string, config any, command func(context.Conte
 	if err != nil {
 		return nil, fmt.Errorf("opening the log of the %s: %w", name, err)
 	}
-	return &daemon{
+	return &Daemon{
 		name: name, dir: dir, socket: filepath.Join(dir, "socket"), command: command, program: program, log: log,
 	}, nil
 }
 
-// start starts the process and waits until it answers.
-func (d *daemon) start(ctx context.Context) error {
-	// The process is ended by kill or stop, in its own time, not by ctx.
+// Start starts the process and waits until it answers.
+func (d *Daemon) Start(ctx context.Context) error {
+	exited, err := d.spawn(ctx)
+	if err != nil {
+		return err
+	}
+	return d.await(ctx, exited)
+}
+
+// Launch starts the process and does not wait until it answers.
+func (d *Daemon) Launch(ctx context.Context) error {
+	_, err := d.spawn(ctx)
+	return err
+}
+
+// spawn starts the process. The channel is closed when it has ended.
+func (d *Daemon) spawn(ctx context.Context) (<-chan struct{}, error) {
+	// The process is ended by Kill or Stop, in its own time, not by ctx.
 	cmd := d.command(context.WithoutCancel(ctx), d.program, "--config", filepath.Join(d.dir, "perigeed.toml"))
 	cmd.Stdout, cmd.Stderr = d.log, d.log
 	// Its own group, so that an interrupt at the terminal reaches only the lab.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("starting the %s: %w", d.name, err)
+		return nil, fmt.Errorf("starting the %s: %w", d.name, err)
 	}
 	exited := make(chan struct{})
-	go func() { // owned by kill and stop, which wait for it
+	go func() { // owned by Kill and Stop, which wait for it
 		_ = cmd.Wait()
 		close(exited)
 	}()
 	d.mu.Lock()
 	d.cmd, d.exited = cmd, exited
 	d.mu.Unlock()
+	return exited, nil
+}
+
+// await waits until the daemon answers.
+func (d *Daemon) await(ctx context.Context, exited <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	for {
-		if _, err := d.status(ctx); err == nil {
+		if _, err := d.Status(ctx); err == nil {
 			return nil
 		}
 		select {
@@ -95,8 +125,8 @@ func (d *daemon) start(ctx context.Context) error {
 	}
 }
 
-// status asks the daemon how it is.
-func (d *daemon) status(ctx context.Context) (app.Status, error) {
+// Status asks the daemon how it is.
+func (d *Daemon) Status(ctx context.Context) (app.Status, error) {
 	client := apphttp.Dial(d.socket)
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -110,8 +140,8 @@ func (d *daemon) status(ctx context.Context) (app.Status, error) {
 	return s, err
 }
 
-// kill ends the process with SIGKILL.
-func (d *daemon) kill() {
+// Kill ends the process with SIGKILL.
+func (d *Daemon) Kill() {
 	d.mu.Lock()
 	cmd, exited := d.cmd, d.exited
 	d.dying = cmd != nil
@@ -123,11 +153,11 @@ func (d *daemon) kill() {
 	<-exited
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.past, d.latest, d.cmd, d.dying = sum(d.past, d.latest), app.Counters{}, nil, false
+	d.past, d.latest, d.cmd, d.dying = Sum(d.past, d.latest), app.Counters{}, nil, false
 }
 
-// stop ends the process in an orderly way, or kills it when that takes too long.
-func (d *daemon) stop() error {
+// Stop ends the process in an orderly way, or kills it when that takes too long.
+func (d *Daemon) Stop() error {
 	d.mu.Lock()
 	cmd, exited := d.cmd, d.exited
 	d.mu.Unlock()
@@ -140,7 +170,7 @@ func (d *daemon) stop() error {
 	select {
 	case <-exited:
 	case <-time.After(stopPatience):
-		d.kill()
+		d.Kill()
 		return fmt.Errorf("the %s did not end within %s and was killed", d.name, stopPatience)
 	}
 	d.mu.Lock()
@@ -152,8 +182,8 @@ func (d *daemon) stop() error {
 	return nil
 }
 
-// ended tells whether the process has ended by itself.
-func (d *daemon) ended() bool {
+// Ended tells whether the process has ended by itself.
+func (d *Daemon) Ended() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.cmd == nil || d.dying {
@@ -167,14 +197,27 @@ func (d *daemon) ended() bool {
 	}
 }
 
-// counters sums up all runs of the process.
-func (d *daemon) counters() app.Counters {
+// Counters sums up all runs of the process.
+func (d *Daemon) Counters() app.Counters {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return sum(d.past, d.latest)
+	return Sum(d.past, d.latest)
 }
 
-func sum(a, b app.Counters) app.Counters {
+// Name is the name given to New.
+func (d *Daemon) Name() string { return d.name }
+
+// Socket is the path of the daemon's socket.
+func (d *Daemon) Socket() string { return d.socket }
+
+// Log is the path of the daemon's log.
+func (d *Daemon) Log() string { return d.log.Name() }
+
+// Close closes the log. The process must have ended.
+func (d *Daemon) Close() error { return d.log.Close() }
+
+// Sum adds two sets of counters.
+func Sum(a, b app.Counters) app.Counters {
 	return app.Counters{
 		BundlesCreated: a.BundlesCreated + b.BundlesCreated, BundlesReceived: a.BundlesReceived + b.BundlesReceived,
 		BundlesSent: a.BundlesSent + b.BundlesSent, BundlesDelivered: a.BundlesDelivered + b.BundlesDelivered,
@@ -183,4 +226,13 @@ func sum(a, b app.Counters) app.Counters {
 		CustodyRefused: a.CustodyRefused + b.CustodyRefused, Retransmissions: a.Retransmissions + b.Retransmissions,
 		SignalsSent: a.SignalsSent + b.SignalsSent, SignalsReceived: a.SignalsReceived + b.SignalsReceived,
 	}
+}
+
+// FreeAddress returns an address on loopback that nobody listens on.
+func FreeAddress(ctx context.Context) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("looking for a free port: %w", err)
+	}
+	return l.Addr().String(), l.Close()
 }
