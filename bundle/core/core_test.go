@@ -344,6 +344,41 @@ func TestTransferRefusals(t *testing.T) {
 	}
 }
 
+// What a neighbour without room refuses together is one refusal, and a new session
+// ends the pause: the neighbour may have been mended.
+func TestNoRoomEndsWithTheSession(t *testing.T) {
+	b := newBench(t, nil, true)
+	b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})
+	var sent []core.Transmit
+	for range 6 {
+		sent = append(sent, of[core.Transmit](b.arrive(0, true, 100))...)
+	}
+	if len(sent) != 6 {
+		t.Fatalf("%d transmissions, want 6 at once", len(sent))
+	}
+	refuse := func(link core.LinkID, sent []core.Transmit) (again []core.Transmit) {
+		for _, s := range sent {
+			refused := &convergence.RefusedError{Reason: convergence.RefuseNoResources}
+			again = append(again, of[core.Transmit](b.step(core.Sent{Link: link, Handle: s.Record.Handle, Err: refused}))...)
+		}
+		return again
+	}
+	if again := refuse(1, sent); len(again) != 0 {
+		t.Fatalf("%d bundles went to a neighbour without room", len(again))
+	}
+	b.now = b.now.Add(30 * second)
+	sent = of[core.Transmit](b.step(core.Tick{}))
+	if len(sent) != 6 {
+		t.Fatalf("%d bundles sent again after the first pause, want 6", len(sent))
+	}
+	refuse(1, sent)
+	b.step(core.LinkDown{Link: 1})
+	b.now = b.now.Add(second)
+	if again := of[core.Transmit](b.step(core.LinkUp{Link: 2, Peer: eid(2), Dialed: true})); len(again) != 6 {
+		t.Errorf("%d bundles went over the new session, want 6", len(again))
+	}
+}
+
 // A transmission that fails while the session still stands is not tried at once:
 // what cannot be read fails again and again.
 func TestFailedTransmissionWaits(t *testing.T) {

@@ -186,9 +186,14 @@ func (c *Core) refusedBy(n *neighbour, e *entry, reason convergence.RefuseReason
 		e.excluded = append(e.excluded, n.Peer)
 		c.dispatch(e, true)
 	case convergence.RefuseNoResources:
-		n.refusedTill = c.now.Add(backoff(n.refusals))
-		n.refusals++
-		c.toLimbo(e, n.refusedTill)
+		// What was on its way together is refused together: that counts once.
+		if n.refusedTill <= c.now {
+			n.refusedTill = c.now.Add(backoff(n.refusals))
+			n.refusals++
+		}
+		// It waits in the neighbour's queue, because a new session, perhaps after
+		// a restart of the neighbour, ends the pause for all.
+		c.dispatch(e, c.isAgain(e))
 	case convergence.RefuseRetransmit, convergence.RefuseSessionTerminating:
 		c.toLimbo(e, c.now.Add(dtntime.Second))
 	default:
