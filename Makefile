@@ -13,10 +13,12 @@ BENCH     ?= .
 ONLY      ?=
 PROFILE   ?=
 DEMO_KILL ?=
+CUTS      ?= 30
+SEED      ?= $(shell date +%s)
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: build
 build: ## build the programs into bin/
@@ -25,6 +27,14 @@ build: ## build the programs into bin/
 .PHONY: test
 test: ## run the tests, in random order
 	go test -shuffle=on ./...
+
+.PHONY: test-power
+test-power: ## cut the power of disks under two daemons (root; CUTS=30, SEED=the time)
+	@[[ $$(id -u) == 0 ]] || { echo 'test-power mounts disks: run it as root'; exit 1; }
+	@command -v mkfs.ext4 e2fsck unshare >/dev/null || { echo 'test-power needs mkfs.ext4, e2fsck and unshare: install e2fsprogs and util-linux'; exit 1; }
+	# In namespaces of its own, so that no mount and no process outlives it.
+	unshare --mount --pid --fork --kill-child --mount-proc \
+		go test -count=1 -v -timeout 3h -run '^TestPowerCuts$$' ./testbed/powercut -cuts '$(CUTS)' -seed '$(SEED)'
 
 .PHONY: race
 race: ## run the tests under the race detector (needs a C compiler)

@@ -213,6 +213,16 @@ func (d *Daemon) Socket() string { return d.socket }
 // Log is the path of the daemon's log.
 func (d *Daemon) Log() string { return d.log.Name() }
 
+// PID is the number of the present process, or 0 when there is none.
+func (d *Daemon) PID() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cmd == nil {
+		return 0
+	}
+	return d.cmd.Process.Pid
+}
+
 // Close closes the log. The process must have ended.
 func (d *Daemon) Close() error { return d.log.Close() }
 
