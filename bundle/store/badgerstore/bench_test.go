@@ -2,17 +2,12 @@ package badgerstore_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"perigee/bundle/store"
 	"perigee/bundle/store/badgerstore"
@@ -99,67 +94,4 @@ func BenchmarkMegabyte(b *testing.B) {
 			wg.Wait()
 		})
 	}
-}
-
-var many = flag.Int("many", 0, "number of bundles for TestMany; 0 skips it")
-
-// TestMany reports memory and start time with many small bundles.
-func TestMany(t *testing.T) {
-	if *many == 0 {
-		t.Skip("run with -args -many N to measure")
-	}
-	dir := t.TempDir()
-	s := mustOpen(t, dir, badgerstore.Options{})
-	report(t, "empty")
-	begin := time.Now()
-	data := storetest.Bytes(1, 1000)
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range 256 {
-		wg.Go(func() {
-			for n := next.Add(1); n <= int64(*many); n = next.Add(1) {
-				if err := putBytes(s, uint64(n), data); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	took := time.Since(begin)
-	t.Logf("%d puts in %s, %.0f/s, %d syncs", *many, took, float64(*many)/took.Seconds(), s.Stats().Commits)
-	report(t, "filled")
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	report(t, "closed")
-	begin = time.Now()
-	s = mustOpen(t, dir, badgerstore.Options{})
-	t.Logf("opened in %s: %+v", time.Since(begin), s.Stats())
-	report(t, "opened")
-	s.Close()
-	begin = time.Now()
-	if _, err := badgerstore.Rebuild(dir, badgerstore.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("rebuilt in %s", time.Since(begin))
-	report(t, "rebuilt")
-}
-
-// report logs the memory of the process.
-func report(t *testing.T, when string) {
-	debug.FreeOSMemory()
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		t.Skip(err)
-	}
-	line := when + ":"
-	for _, l := range strings.Split(string(status), "\n") {
-		f := strings.Fields(l)
-		if len(f) == 3 && (f[0] == "VmHWM:" || f[0] == "VmRSS:" || f[0] == "RssAnon:" || f[0] == "RssFile:") {
-			kb, _ := strconv.Atoi(f[1])
-			line += fmt.Sprintf(" %s %d MB", f[0], kb>>10)
-		}
-	}
-	t.Log(line)
 }

@@ -44,6 +44,8 @@ type index struct {
 	dir string
 	db  *badger.DB
 	mu  sync.RWMutex
+
+	pager *pager
 }
 
 // openIndex opens or creates the database in dir. The settings keep its memory
@@ -66,15 +68,22 @@ func openIndex(dir string, log *slog.Logger) (*index, error) {
 		WithNumGoroutines(1).
 		WithNumVersionsToKeep(1).
 		WithChecksumVerificationMode(options.OnTableRead)
-	db, err := badger.Open(o)
+	p, err := newPager(dir, log)
 	if err != nil {
 		return nil, fmt.Errorf("open the index in %s: %w", dir, err)
 	}
-	return &index{dir: dir, db: db}, nil
+	x := &index{dir: dir, pager: p}
+	p.during(func() { x.db, err = badger.Open(o) }) // reads every table
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the index in %s: %w", dir, err), p.close())
+	}
+	return x, nil
 }
 
 func (x *index) close() error {
-	if err := x.db.Close(); err != nil {
+	var err error
+	x.pager.during(func() { err = x.db.Close() }) // merges tables
+	if err := errors.Join(err, x.pager.close()); err != nil {
 		return fmt.Errorf("close the index in %s: %w", x.dir, err)
 	}
 	return nil
@@ -89,6 +98,7 @@ func (x *index) get(key string) ([]byte, error) {
 
 // read is get for callers that hold x.mu.
 func (x *index) read(key string) ([]byte, error) {
+	x.pager.read()
 	txn := x.db.NewTransaction(false)
 	defer txn.Discard()
 	item, err := txn.Get([]byte(key))
@@ -161,6 +171,7 @@ func (x *index) find(key string) (trace, *entry, error) {
 
 // apply writes the changes of c, all at once for readers.
 func (x *index) apply(c *change) error {
+	defer x.pager.look()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	wb := x.db.NewWriteBatch()
@@ -220,9 +231,13 @@ func (x *index) each(ctx context.Context, prefix byte, start []byte, fn func(key
 	o.Prefix = []byte{prefix}
 	it := txn.NewIterator(o)
 	defer it.Close()
+	n := 0
 	for it.Seek(append([]byte{prefix}, start...)); it.Valid(); it.Next() {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if n++; n%entriesPerLook == 0 {
+			x.pager.look()
 		}
 		item := it.Item()
 		more := false
