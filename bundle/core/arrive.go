@@ -125,6 +125,10 @@ func (c *Core) take(a *Arrival, id bundle.ID) {
 		c.turnAway(a, id, err)
 		return
 	}
+	if !c.hasLane(rec.Lane()) {
+		c.turnAway(a, id, refuse(convergence.RefuseNoResources, fmt.Errorf("%w: %s goes to one destination more than the %d that may be waited for", ErrNoSpace, id, maxLanes)))
+		return
+	}
 	var ops []store.Op
 	var keep []custody.Reservation
 	if rec.Duty == store.DutyForward && rec.Custodial {
@@ -293,22 +297,24 @@ func (c *Core) discard(a *Arrival, id bundle.ID) {
 // number, and what still comes about the old one releases nothing.
 func (c *Core) again(a *Arrival, id bundle.ID) {
 	asked, ok := c.asked(a.Bundle)
-	e := c.entries[a.Known.Live.Handle]
+	rec := *a.Known.Live
+	if e := c.entries[rec.Handle]; e != nil {
+		rec = e.rec
+	}
 	switch {
-	case !ok || asked.Custodian.Node() == c.cfg.Node || e == nil || e.rec.Flags&bundle.FlagFragment != 0:
+	case !ok || asked.Custodian.Node() == c.cfg.Node || c.leaving[rec.Handle] || rec.Flags&bundle.FlagFragment != 0:
 		c.duplicate(a, id)
-	case e.rec.Custodial && (asked == e.rec.From || e.rec.Duty == store.DutyDeliver):
-		c.owe(asked, e.rec.Destination, true, e.rec.Expiry)
+	case rec.Custodial && (asked == rec.From || rec.Duty == store.DutyDeliver):
+		c.owe(asked, rec.Destination, true, rec.Expiry)
 		c.duplicate(a, id)
 	default:
-		c.assume(a, e, asked)
+		c.assume(a, rec, asked)
 	}
 }
 
 // assume takes custody of a bundle that is here already, under another episode or
 // none.
-func (c *Core) assume(a *Arrival, e *entry, asked store.Episode) {
-	rec := e.rec
+func (c *Core) assume(a *Arrival, rec store.Record, asked store.Episode) {
 	if why := c.declines(&rec, asked); why != custody.RefusalNone {
 		c.decline(asked, &rec, why)
 		c.duplicate(a, rec.ID)
@@ -336,12 +342,16 @@ func (c *Core) assume(a *Arrival, e *entry, asked store.Episode) {
 		c.counters.Duplicates++
 		c.notify(app.EventDuplicate, rec.ID, peer, rec.Size, "")
 		c.do(Reply{Token: token})
-		if e.place == placeGone {
+		if c.updating[rec.Handle] {
 			return // sent on meanwhile, so the custodian must not rely on this node
 		}
 		c.counters.CustodyAccepted++
 		c.notify(app.EventCustodyAccepted, rec.ID, asked.Custodian, 0, "a copy was here already")
 		c.owe(asked, rec.Destination, true, rec.Expiry)
+		e := c.entries[rec.Handle]
+		if e == nil {
+			return // parked; it is read as it is now
+		}
 		e.rec.From, e.rec.Custodial, e.rec.Own = rec.From, true, rec.Own
 		if rec.Duty == store.DutyForward {
 			c.book.Hold(rec.Handle, rec.Own.SeqID, rec.Own.SeqNum)

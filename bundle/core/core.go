@@ -46,6 +46,10 @@ type Config struct {
 
 	// NextHandle reserves a handle of the store.
 	NextHandle func() store.Handle
+	// MaxResident is the most bundles that are kept in memory, in round numbers;
+	// the others are read from the store when their turn comes. At least 8;
+	// 0: DefaultMaxResident.
+	MaxResident int
 	// Counter reads a counter of the store.
 	Counter func(name string) (uint64, error)
 	// Stamp returns a creation timestamp that was never used before.
@@ -83,12 +87,11 @@ type Core struct {
 	links      map[LinkID]*neighbour
 	entries    map[store.Handle]*entry
 	arriving   map[bundle.ID]bool
-	commits    map[Token]commit
+	commits    map[Token]pending
 	endpoints  map[bundle.EID]*endpoint
 	receivers  map[Token]bundle.EID
 	expiries   timers.Timers[store.Handle]
 	holds      timers.Timers[store.Handle] // of entries that no route takes for the time being
-	limbo      map[store.Handle]*entry
 	counters   app.Counters
 	declined   [custody.Refusals]uint64 // custody that this node did not take, by reason
 	answered   episodes                 // of fragments that were refused
@@ -98,6 +101,28 @@ type Core struct {
 	lastToken  Token
 	stopping   bool
 
+	// What is to become durable: Puts, Deletes, and Updates with whether a Delete
+	// has followed.
+	storing, leaving, updating map[store.Handle]bool
+
+	lanes     map[store.Lane]*lane
+	laneOrder []*lane // as they were opened, with some that are closed
+	lastLane  uint64
+	wanting   [wants][]*lane // by urgency, first come, first served
+	loads     map[Token]*load
+	reading   int  // loads that are no sweeps
+	incoming  int  // bundles that these may bring
+	unread    bool // a lane was not read since no memory was free
+	reviewing bool // all lanes are to be looked at anew
+	rewinding bool // and what was set aside in them
+	reviewAt  dtntime.Time
+	rewindAt  dtntime.Time
+	cramped   dtntime.Time // until then no room is looked for
+	sweeps    timers.Timers[uint64]
+	sweepable map[uint64]*lane // by number, those in sweeps
+	sweep     sweep
+	started   dtntime.Time
+
 	now     dtntime.Time
 	effects []Effect
 }
@@ -105,11 +130,21 @@ type Core struct {
 // commit is what follows when a Persist is durable, or is not.
 type commit func(err error)
 
+// pending is a Persist that is not durable yet.
+type pending struct {
+	then commit
+	ops  []store.Op
+}
+
 // New returns a node without bundles.
 func New(cfg Config) (*Core, error) {
 	if cfg.Node.IsNull() || cfg.Node != cfg.Node.Node() {
 		return nil, fmt.Errorf("node ID %s is not an administrative endpoint; write ipn:NUMBER.0 or dtn://NAME/", cfg.Node)
 	}
+	if cfg.MaxResident == 0 {
+		cfg.MaxResident = DefaultMaxResident
+	}
+	cfg.MaxResident = max(cfg.MaxResident, minResident)
 	c := &Core{
 		cfg:        cfg,
 		plan:       cfg.Plan,
@@ -121,10 +156,18 @@ func New(cfg Config) (*Core, error) {
 		links:      make(map[LinkID]*neighbour),
 		entries:    make(map[store.Handle]*entry),
 		arriving:   make(map[bundle.ID]bool),
-		commits:    make(map[Token]commit),
+		commits:    make(map[Token]pending),
 		endpoints:  make(map[bundle.EID]*endpoint),
 		receivers:  make(map[Token]bundle.EID),
-		limbo:      make(map[store.Handle]*entry),
+		storing:    make(map[store.Handle]bool),
+		leaving:    make(map[store.Handle]bool),
+		updating:   make(map[store.Handle]bool),
+		lanes:      make(map[store.Lane]*lane),
+		loads:      make(map[Token]*load),
+		sweepable:  make(map[uint64]*lane),
+		sweep:      sweep{at: dtntime.Forever},
+		rewindAt:   dtntime.Forever,
+		reviewAt:   dtntime.Forever,
 		lastToken:  FirstOwnToken,
 	}
 	for _, n := range cfg.Neighbours {
@@ -143,18 +186,30 @@ func New(cfg Config) (*Core, error) {
 	return c, nil
 }
 
-// Restore takes up bundles that the store kept, before the first Step. Custody
-// that was accepted within the last day is signalled again, since a signal may
-// have been lost with the crash.
-func (c *Core) Restore(now dtntime.Time, records []store.Record) {
-	c.now = now
+// Restore takes up lanes of bundles that the store kept, before the first Step.
+// Custody that was accepted within the last day is signalled again when the bundles
+// are read, since a signal may have been lost with the crash.
+func (c *Core) Restore(now dtntime.Time, lanes []store.Lane) {
+	c.now, c.started = now, now
+	for _, key := range lanes {
+		l := c.lane(key)
+		l.more, l.mark = true, 0
+		c.outlives(l, 0) // unknown until it is swept
+	}
+	c.reviewing = true
+}
+
+// NumbersLost tells whether the counters of custody are lost although bundles are
+// stored, and then Seen must be told of all of them before the first Step.
+func (c *Core) NumbersLost() (bool, error) {
+	lost, err := c.numbers.Lost()
+	return lost && len(c.lanes) > 0, err
+}
+
+// Seen tells of stored bundles, so that none of their custody numbers comes again.
+func (c *Core) Seen(records []store.Record) {
 	for i := range records {
-		r := records[i]
-		c.numbers.Seen(r.Own.SeqID)
-		c.admit(r)
-		if r.From != (store.Episode{}) && now.Sub(r.Received) < dtntime.Day {
-			c.owe(r.From, r.Destination, true, r.Expiry)
-		}
+		c.numbers.Seen(records[i].Own.SeqID)
 	}
 }
 
@@ -176,6 +231,8 @@ func (c *Core) Step(now dtntime.Time, event Event) []Effect {
 		c.linkUp(e)
 	case LinkDown:
 		c.linkDown(e)
+	case Loaded:
+		c.loaded(e)
 	case Sent:
 		c.sent(e)
 	case Receive:
@@ -210,13 +267,16 @@ func (c *Core) settle() {
 	c.expire()
 	c.retry()
 	c.flushSignals()
+	c.feed()
 	c.pump()
 }
 
 // NextWake returns when Step wants a Tick at the latest.
 func (c *Core) NextWake() dtntime.Time {
-	wake := min(c.book.NextDue(), c.expiries.Next(), c.holds.Next(), c.plan.NextChange(c.now), c.flushNext)
-	wake = min(wake, c.plan.NextChange(c.now.Add(hangupLead))-dtntime.Time(hangupLead))
+	wake := min(c.nextFeed(), c.book.NextDue(), c.expiries.Next(), c.holds.Next(), c.plan.NextChange(c.now), c.flushNext)
+	for _, lead := range []dtntime.Duration{hangupLead, soonTime} {
+		wake = min(wake, c.plan.NextChange(c.now.Add(lead))-dtntime.Time(lead))
+	}
 	for _, n := range c.order {
 		if n.refusedTill > c.now {
 			wake = min(wake, n.refusedTill)
@@ -237,15 +297,60 @@ func (c *Core) persist(token Token, inline []byte, then commit, ops ...store.Op)
 		c.lastToken++
 		token = c.lastToken
 	}
-	c.commits[token] = then
+	for _, op := range ops {
+		switch op := op.(type) {
+		case store.Put:
+			c.storing[op.Record.Handle] = true
+			c.lane(op.Record.Lane()).storing++
+		case store.Update:
+			c.updating[op.Record.Handle] = false
+		case store.Delete:
+			c.leaving[op.Handle] = true
+			if _, ok := c.updating[op.Handle]; ok {
+				c.updating[op.Handle] = true
+			}
+		}
+	}
+	c.commits[token] = pending{then, ops}
 	c.do(Persist{Token: token, Ops: ops, Inline: inline})
 }
 
 func (c *Core) committed(e Committed) {
-	then := c.commits[e.Token]
+	p := c.commits[e.Token]
 	delete(c.commits, e.Token)
-	if then != nil {
-		then(e.Err)
+	for _, op := range p.ops {
+		switch op := op.(type) {
+		case store.Put:
+			delete(c.storing, op.Record.Handle)
+			c.lane(op.Record.Lane()).storing--
+		case store.Update:
+			if e.Err == nil && !c.updating[op.Record.Handle] {
+				c.change(op.Record.Handle, &op.Record)
+			}
+		case store.Delete:
+			delete(c.leaving, op.Handle)
+			if e.Err == nil {
+				c.change(op.Handle, nil)
+			}
+		}
+	}
+	if p.then != nil {
+		p.then(e.Err)
+	}
+	for _, op := range p.ops {
+		switch op := op.(type) {
+		case store.Put:
+			c.tidyLane(c.lane(op.Record.Lane()))
+		case store.Update:
+			delete(c.updating, op.Record.Handle)
+		}
+	}
+}
+
+// change notes what has become of a record, for loads that may have read it before.
+func (c *Core) change(h store.Handle, rec *store.Record) {
+	for _, ld := range c.loads {
+		ld.changed[h] = rec
 	}
 }
 

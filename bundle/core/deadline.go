@@ -16,7 +16,7 @@ const alarmAttempts = 5
 // await puts a bundle in flight: the neighbour has it, and the signal of the next
 // custodian is awaited.
 func (c *Core) await(n *neighbour, e *entry) {
-	e.place, e.via = placeAwait, n
+	c.move(e, placeAwait, n)
 	e.flight = route.Flight{
 		Next: n.Peer, Sent: c.now, Light: n.light, ContactEnd: n.end, Attempt: int(e.rec.Attempts), Expiry: e.rec.Expiry,
 		Processing: route.DefaultProcessing, Aggregation: max(c.cfg.Aggregate, dtntime.Second),
@@ -102,6 +102,7 @@ func (c *Core) clockStepped(was dtntime.Time) {
 			c.holds.Add(e.hold, h)
 		}
 	}
+	c.repage()
 	c.signals.Shift(shift)
 	c.allowance = custody.NewAllowance()
 	c.flushNext = 0

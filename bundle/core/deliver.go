@@ -16,7 +16,9 @@ type endpoint struct {
 }
 
 func (p *endpoint) remove(h store.Handle) {
-	p.ready = slices.DeleteFunc(p.ready, func(x store.Handle) bool { return x == h })
+	if i, ok := slices.BinarySearch(p.ready, h); ok {
+		p.ready = slices.Delete(p.ready, i, i+1)
+	}
 }
 
 func (c *Core) endpoint(e bundle.EID) *endpoint {
@@ -31,7 +33,7 @@ func (c *Core) endpoint(e bundle.EID) *endpoint {
 // offer puts a bundle up for the applications at its destination.
 func (c *Core) offer(e *entry) {
 	p := c.endpoint(e.rec.Destination)
-	e.place = placeReady
+	c.move(e, placeReady, nil)
 	i, _ := slices.BinarySearch(p.ready, e.rec.Handle)
 	p.ready = slices.Insert(p.ready, i, e.rec.Handle)
 	c.hand(e.rec.Destination)
@@ -45,7 +47,7 @@ func (c *Core) hand(at bundle.EID) {
 		token := p.waiting[0]
 		p.ready, p.waiting = p.ready[1:], p.waiting[1:]
 		delete(c.receivers, token)
-		e.place = placeLeased
+		c.move(e, placeLeased, nil)
 		c.do(Deliver{Token: token, Record: e.rec})
 	}
 	c.tidy(at)
@@ -56,6 +58,9 @@ func (c *Core) receive(ev Receive) {
 	c.receivers[ev.Token] = ev.Endpoint
 	p.waiting = append(p.waiting, ev.Token)
 	c.hand(ev.Endpoint)
+	if l := c.lanes[store.Lane{Duty: store.DutyDeliver, Destination: ev.Endpoint}]; l != nil {
+		c.want(l)
+	}
 }
 
 func (c *Core) cancel(ev Cancel) {
@@ -100,6 +105,8 @@ func (c *Core) release(ev Release) {
 	case e == nil || e.place != placeLeased:
 	case e.rec.Expiry <= c.now:
 		c.outlived(e)
+	case e.lane.more && e.rec.Handle > e.lane.mark:
+		c.evict(e) // those before it are to be delivered first
 	default:
 		c.offer(e)
 	}

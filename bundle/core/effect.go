@@ -9,8 +9,8 @@ import (
 	"perigee/convergence"
 )
 
-// Effect is something to be done. The effects are Persist, Reply, Transmit,
-// Deliver, Connect, Hangup and Notify.
+// Effect is something to be done. The effects are Persist, Load, Reply,
+// Transmit, Deliver, Connect, Hangup and Notify.
 //
 // Effects of one Step are carried out in their order, which is: persist, then
 // acknowledge, then transmit or deliver. What must wait for the disk is not
@@ -24,6 +24,15 @@ type Persist struct {
 	Token  Token
 	Ops    []store.Op
 	Inline []byte
+}
+
+// Load asks for up to Limit records of a lane with handles above After, in order of
+// handle. It is answered by Loaded. At most five are open at a time.
+type Load struct {
+	Token Token
+	Lane  store.Lane
+	After store.Handle
+	Limit int
 }
 
 // Reply answers the event with that token. After an Arrival, nil acknowledges the
@@ -63,6 +72,7 @@ type Hangup struct {
 type Notify struct{ Event app.Event }
 
 func (Persist) isEffect()  {}
+func (Load) isEffect()     {}
 func (Reply) isEffect()    {}
 func (Transmit) isEffect() {}
 func (Deliver) isEffect()  {}

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"fmt"
+
 	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/dtntime"
@@ -13,14 +15,21 @@ import (
 type place uint8
 
 const (
-	placeLimbo  place = iota // no route takes it for now
-	placeQueue               // waits for a neighbour
-	placeFlying              // being transmitted
-	placeAwait               // sent, its custody signal is awaited
-	placeReady               // waits for an application
-	placeLeased              // handed to an application
-	placeGone                // being deleted
+	placeNone   place = iota
+	placeLimbo        // no route takes it for now
+	placeQueue        // waits for a neighbour
+	placeFlying       // being transmitted
+	placeAwait        // sent, its custody signal is awaited
+	placeReady        // waits for an application
+	placeLeased       // handed to an application
+	placeGone         // not in memory any more
 )
+
+// isWaiting tells whether a bundle there waits to go on.
+func (p place) isWaiting() bool { return p == placeLimbo || p == placeQueue || p == placeReady }
+
+// isOut tells whether a bundle there was handed to a neighbour.
+func (p place) isOut() bool { return p == placeFlying || p == placeAwait }
 
 // entry is a stored bundle.
 type entry struct {
@@ -34,30 +43,75 @@ type entry struct {
 	sentTo   []bundle.EID // neighbours that a transmission began to
 	refusals int
 	flight   route.Flight // under placeAwait
+
+	lane          *lane
+	before, after *entry // in the list of the lane's residents
 }
 
-// admit takes a stored bundle into the node's state.
-func (c *Core) admit(rec store.Record) *entry {
-	e := &entry{rec: rec}
+// admit takes up a bundle that has become durable: into memory, or parked.
+func (c *Core) admit(rec store.Record) {
+	l := c.lane(rec.Lane())
+	if c.keeps(l, &rec) {
+		c.enter(l, rec)
+	} else {
+		c.park(l, rec.Handle, rec.Expiry)
+	}
+}
+
+// enter takes a stored bundle into memory.
+func (c *Core) enter(l *lane, rec store.Record) {
+	e := &entry{rec: rec, lane: l}
 	c.entries[rec.Handle] = e
+	l.residents.add(e)
 	c.expiries.Add(rec.Expiry, rec.Handle)
 	if rec.Duty == store.DutyDeliver {
 		c.offer(e)
-		return e
+		return
 	}
 	if rec.Custodial {
 		c.book.Hold(rec.Handle, rec.Own.SeqID, rec.Own.SeqNum)
 	}
 	c.dispatch(e, false)
-	return e
+}
+
+// move puts an entry into another place.
+func (c *Core) move(e *entry, to place, via *neighbour) {
+	waited := e.place.isWaiting()
+	if e.place.isOut() {
+		e.via.out--
+	}
+	e.place, e.via = to, via
+	if to.isOut() {
+		via.out++
+	}
+	switch waits := to.isWaiting(); {
+	case waits && !waited:
+		e.lane.waiting++
+	case waited && !waits:
+		e.lane.waiting--
+		c.want(e.lane)
+	}
+}
+
+// strike takes a bundle out of memory.
+func (c *Core) strike(e *entry) {
+	if e.place == placeGone {
+		return
+	}
+	c.withdraw(e)
+	c.move(e, placeGone, nil)
+	delete(c.entries, e.rec.Handle)
+	e.lane.residents.remove(e)
+	c.book.Drop(e.rec.Handle)
+	if c.unread && c.resident() <= c.cfg.MaxResident/2-c.chunk() {
+		c.unread, c.reviewing = false, true
+	}
+	c.tidyLane(e.lane)
 }
 
 // drop takes a bundle out of the node's state and the store.
 func (c *Core) drop(e *entry, token Token, reason store.GoneReason, then commit) {
-	c.withdraw(e)
-	e.place = placeGone
-	delete(c.entries, e.rec.Handle)
-	c.book.Drop(e.rec.Handle)
+	c.strike(e)
 	until := e.rec.Expiry
 	switch {
 	case reason == store.GoneExpired:
@@ -75,8 +129,6 @@ func (c *Core) withdraw(e *entry) {
 	switch e.place {
 	case placeQueue:
 		e.via.queue.Remove(e.rec.Handle)
-	case placeLimbo:
-		delete(c.limbo, e.rec.Handle)
 	case placeReady:
 		c.endpoints[e.rec.Destination].remove(e.rec.Handle)
 		c.tidy(e.rec.Destination)
@@ -99,14 +151,14 @@ func (c *Core) dispatch(e *entry, again bool) {
 		c.toLimbo(e, 0)
 		return
 	}
-	e.place, e.via = placeQueue, n
+	c.move(e, placeQueue, n)
 }
 
 // toLimbo sets a bundle aside until a route turns up, or until a time that is not
 // 0.
 func (c *Core) toLimbo(e *entry, until dtntime.Time) {
-	e.place, e.via, e.hold = placeLimbo, nil, until
-	c.limbo[e.rec.Handle] = e
+	c.move(e, placeLimbo, nil)
+	e.hold = until
 	if until != 0 {
 		c.holds.Add(until, e.rec.Handle)
 	}
@@ -137,10 +189,17 @@ func (c *Core) outlived(e *entry) {
 
 // remove deletes a bundle at the operator's wish.
 func (c *Core) remove(ev Remove) {
-	e := c.entries[ev.Handle]
-	if e == nil {
+	h := ev.Record.Handle
+	e := c.entries[h]
+	switch {
+	case c.storing[h]:
+		c.do(Reply{Token: ev.Token, Err: fmt.Errorf("removing %s: %w", ev.Record.ID, ErrBusy)})
+		return
+	case c.leaving[h]:
 		c.do(Reply{Token: ev.Token, Err: store.ErrNotFound})
 		return
+	case e == nil: // parked
+		e = &entry{rec: ev.Record, place: placeGone}
 	}
 	c.counters.BundlesDeleted++
 	c.notify(app.EventDeleted, e.rec.ID, bundle.EID{}, e.rec.Size, "removed by the operator")

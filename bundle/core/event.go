@@ -18,9 +18,9 @@ const FirstOwnToken Token = 1 << 63
 // for the applications of this node.
 type LinkID uint64
 
-// Event is something that happened. The events are Arrival, Committed, LinkUp,
-// LinkDown, Sent, Receive, Cancel, Ack, Release, Remove, PlanChanged, ClockStepped,
-// Tick and Shutdown.
+// Event is something that happened. The events are Arrival, Committed, Loaded,
+// LinkUp, LinkDown, Sent, Receive, Cancel, Ack, Release, Remove, PlanChanged,
+// ClockStepped, Tick and Shutdown.
 type Event interface{ isEvent() }
 
 // Arrival is a bundle whose bytes are staged under Token: one that came over a
@@ -48,6 +48,15 @@ type Arrival struct {
 type Committed struct {
 	Token Token
 	Err   error
+}
+
+// Loaded answers a Load: the records, in order of handle, and whether the lane ends
+// with them; or why it could not be read.
+type Loaded struct {
+	Token   Token
+	Records []store.Record
+	End     bool
+	Err     error
 }
 
 // LinkUp tells that a session with a neighbour is established. Dialed tells that
@@ -91,10 +100,10 @@ type Ack struct {
 type Release struct{ Handle store.Handle }
 
 // Remove deletes a bundle at the operator's wish, custody or not. It is answered
-// by a Reply.
+// by a Reply. Record is that of the bundle as the store has it now.
 type Remove struct {
 	Token  Token
-	Handle store.Handle
+	Record store.Record
 }
 
 // PlanChanged replaces the contact plan.
@@ -112,6 +121,7 @@ type Shutdown struct{}
 
 func (Arrival) isEvent()      {}
 func (Committed) isEvent()    {}
+func (Loaded) isEvent()       {}
 func (LinkUp) isEvent()       {}
 func (LinkDown) isEvent()     {}
 func (Sent) isEvent()         {}

@@ -45,21 +45,25 @@ func isTooLarge(err error) bool { return errors.Is(err, route.ErrTooLarge) }
 
 // rerouteAll finds next hops anew for everything that is not under way.
 func (c *Core) rerouteAll() {
-	for _, h := range sortedKeys(c.entries) {
-		e := c.entries[h]
-		switch {
-		case e.place == placeQueue:
-			next, err := c.next(e)
-			if err == nil && next == e.via.Peer {
-				continue
+	for _, l := range c.laneOrder {
+		if l.waiting == 0 {
+			continue
+		}
+		for e := l.residents.first; e != nil; e = e.after {
+			switch {
+			case e.place == placeQueue:
+				next, err := c.next(e)
+				if err == nil && next == e.via.Peer {
+					continue
+				}
+				item, _ := e.via.queue.Remove(e.rec.Handle)
+				c.dispatch(e, item.Retransmission)
+			case e.place == placeLimbo && e.hold <= c.now:
+				c.dispatch(e, c.isAgain(e))
 			}
-			item, _ := e.via.queue.Remove(h)
-			c.dispatch(e, item.Retransmission)
-		case e.place == placeLimbo && e.hold <= c.now:
-			delete(c.limbo, h)
-			c.dispatch(e, c.isAgain(e))
 		}
 	}
+	c.reviewing, c.rewinding = true, true
 }
 
 // isAgain tells whether sending the bundle now would be a retransmission.
@@ -73,7 +77,6 @@ func (c *Core) retry() {
 			break
 		}
 		if e := c.entries[h]; e != nil && e.place == placeLimbo && e.hold <= c.now {
-			delete(c.limbo, h)
 			c.dispatch(e, c.isAgain(e))
 		}
 	}
@@ -86,12 +89,34 @@ func (c *Core) retry() {
 	}
 }
 
+// share is how many bundles may be handed to one neighbour and still be in custody
+// here, so that those whose signals are late leave memory to others.
+func (c *Core) share() int {
+	sending := 0
+	for _, n := range c.order {
+		if n.isSending() {
+			sending++
+		}
+	}
+	return max(c.cfg.MaxResident/4*3/max(sending, 1), 1)
+}
+
 // pump hands bundles to the links that can take them.
 func (c *Core) pump() {
+	share := c.share()
 	for _, n := range c.order {
-		for c.canSend(n) {
+		if n.link == 0 {
+			continue
+		}
+		urgent := c.urgentLoad(n)
+		for n.out < share && c.canSend(n) {
 			// The window counts from when what is ahead has left.
 			start := max(c.now, n.busyTill)
+			if urgent > bundle.PriorityBulk {
+				if item, ok := n.queue.Next(&n.window, start); ok && item.Priority < urgent {
+					break
+				}
+			}
 			item, ok := n.queue.Take(&n.window, start)
 			if !ok {
 				break
@@ -113,7 +138,7 @@ func (c *Core) canSend(n *neighbour) bool {
 
 func (c *Core) transmit(n *neighbour, item schedule.Item) {
 	e := c.entries[item.Handle]
-	e.place, e.via = placeFlying, n
+	c.move(e, placeFlying, n)
 	n.flying[item.Handle] = item.Size
 	n.flyingBytes += item.Size
 	if n.rate != 0 {

@@ -35,6 +35,8 @@ type neighbour struct {
 	wanted  bool // Connect was asked for
 	pairing bool // a contact is open in either direction, or the link is standing
 	sending bool // a contact is open towards the neighbour
+	soon    bool // one will be soon
+	out     int  // bundles that were handed to it and are still in custody here
 	window  schedule.Window
 	light   dtntime.Duration
 	rate    contact.BitRate
@@ -120,6 +122,7 @@ func (c *Core) linkUp(e LinkUp) {
 	if !n.Always && c.standing(n) {
 		c.rerouteAll()
 	}
+	c.reviewing, c.rewinding = true, true
 	c.checkContact(n)
 }
 
@@ -165,11 +168,12 @@ func (c *Core) forget(n *neighbour) {
 // lose takes back what was handed to the session that has ended.
 func (c *Core) lose(n *neighbour) {
 	n.link, n.since = 0, c.now
+	c.reviewing, c.rewinding = true, true
 	c.linkStanding()
 	for h := range n.flying {
 		if e := c.entries[h]; e != nil && e.place == placeFlying {
 			c.book.Return(h)
-			e.place = placeLimbo
+			c.move(e, placeLimbo, nil)
 		}
 	}
 	// In order of handle, so that the queue is the same whatever the map does.
@@ -207,6 +211,9 @@ func (c *Core) checkContact(n *neighbour) {
 	out, outOpen := c.plan.Active(c.cfg.Node, n.Peer, c.now)
 	_, inOpen := c.plan.Active(n.Peer, c.cfg.Node, c.now)
 	standing := c.standing(n)
+	next, ok := c.plan.Next(c.cfg.Node, n.Peer, c.now)
+	wasSoon := n.soon
+	n.soon = ok && next.Start <= c.now.Add(soonTime)
 	n.pairing = standing || (outOpen || inOpen) && c.meets(n.Peer, c.now.Add(hangupLead))
 	n.sending = standing || outOpen
 	switch {
@@ -224,6 +231,9 @@ func (c *Core) checkContact(n *neighbour) {
 	}
 	if n.sending != was || n.end != end {
 		c.flushNext = 0
+	}
+	if n.sending != was || n.soon != wasSoon {
+		c.reviewing, c.rewinding = true, true
 	}
 	if n.sending != was && !standing {
 		kind := app.EventContactStart

@@ -43,6 +43,7 @@ type machine struct {
 	wanted   []bundle.EID
 	diskFree dtntime.Time
 	wake     uint64
+	loads    int
 	deliver  func(rec store.Record) // nil: acknowledged at once
 	news     []app.Event
 	full     bool  // the store has no room
@@ -67,22 +68,59 @@ func (m *machine) boot() *machine {
 	m.core, err = core.New(core.Config{
 		Node: m.id, Neighbours: m.neighbours(), Routes: routes, Plan: m.plan,
 		AcceptCustody: !m.options.unaware, Custody: m.policy(), Aggregate: 5 * second, MaxBundle: 1 << 30,
-		NextHandle: m.store.NextHandle,
-		Counter:    func(name string) (uint64, error) { return m.counters[name], nil },
-		Stamp:      m.stamp,
+		MaxResident: m.options.resident, NextHandle: m.store.NextHandle,
+		Counter: func(name string) (uint64, error) { return m.counters[name], nil },
+		Stamp:   m.stamp,
 	})
 	if err != nil {
 		m.w.t.Fatal(err)
+	}
+	m.restore()
+	m.step(core.Tick{})
+	m.listen()
+	return m
+}
+
+// restore takes up what the store holds.
+func (m *machine) restore() {
+	lanes, err := m.store.Lanes(store.Lane{}, 1<<30)
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	m.w.note("%s starts with %d lanes", m.id, len(lanes))
+	m.core.Restore(m.w.now, lanes)
+	lost, err := m.core.NumbersLost()
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	if !lost {
+		return
 	}
 	records, err := m.store.Scan(0, 1<<30)
 	if err != nil {
 		m.w.t.Fatal(err)
 	}
-	m.w.note("%s starts with %d bundles", m.id, len(records))
-	m.core.Restore(m.w.now, records)
-	m.step(core.Tick{})
-	m.listen()
-	return m
+	m.core.Seen(records)
+}
+
+// load reads a lane, some time later. The core hears of it still later.
+func (m *machine) load(e core.Load) {
+	epoch := m.epoch
+	m.w.after(dtntime.Duration(m.w.rng.Intn(20)), func() {
+		if m.epoch != epoch {
+			return
+		}
+		answer := core.Loaded{Token: e.Token}
+		answer.Records, answer.Err = m.store.ScanLane(e.Lane, e.After, e.Limit)
+		answer.End = len(answer.Records) < e.Limit
+		m.loads++
+		m.w.note("%s reads %d of %s behind %d", m.id, len(answer.Records), e.Lane, e.After)
+		m.w.after(dtntime.Duration(m.w.rng.Intn(20)), func() {
+			if m.epoch == epoch {
+				m.step(answer)
+			}
+		})
+	})
 }
 
 func (m *machine) policy() core.CustodyPolicy {
@@ -153,6 +191,8 @@ func (m *machine) carryOut(effect core.Effect) {
 	switch e := effect.(type) {
 	case core.Persist:
 		m.persist(e)
+	case core.Load:
+		m.load(e)
 	case core.Reply:
 		m.w.note("%s replies: %v", m.id, e.Err)
 		if st := m.staged[e.Token]; st != nil {

@@ -84,10 +84,7 @@ func (c *Core) signalled(a *Arrival, s *bundle.CustodySignal) {
 func (c *Core) released(to bundle.EID, e *entry) store.Op {
 	c.counters.CustodyReleased++
 	c.notify(app.EventCustodyReleased, e.rec.ID, to, e.rec.Size, "")
-	c.withdraw(e)
-	e.place = placeGone
-	delete(c.entries, e.rec.Handle)
-	c.book.Drop(e.rec.Handle)
+	c.strike(e)
 	return store.Delete{Handle: e.rec.Handle, Gone: store.Gone{
 		ID: e.rec.ID, From: e.rec.From, Reason: store.GoneReleased, At: c.now, Until: e.rec.Expiry,
 	}}

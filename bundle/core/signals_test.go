@@ -366,7 +366,7 @@ func TestSignalsAfterRestart(t *testing.T) {
 		want string
 	}{{dtntime.Hour, "accepted"}, {25 * dtntime.Hour, "nothing"}} {
 		b := newBench(t, nil, true)
-		b.core.Restore(start, []store.Record{rec(tt.age)})
+		b.restore(rec(tt.age))
 		b.step(core.LinkUp{Link: linkBack, Peer: eid(2), Dialed: true})
 		if got := verdict(b.signals()[eid(2)]); got != tt.want {
 			t.Errorf("accepted %s ago: said %s, want %s", tt.age, got, tt.want)

@@ -71,8 +71,9 @@ func makeSimulation(t testing.TB, seed int64) *world {
 	rng := rand.New(rand.NewSource(seed))
 	n := 2 + rng.Intn(4)
 	w := newWorld(t, seed+1, randomPlan(rng, n))
+	resident := []int{0, 0, 8, 16, 64}[rng.Intn(5)]
 	for i := range n {
-		o := options{unaware: n > 2 && i > 0 && i < n-1 && rng.Intn(4) == 0}
+		o := options{resident: resident, unaware: n > 2 && i > 0 && i < n-1 && rng.Intn(4) == 0}
 		if rng.Intn(5) == 0 {
 			o.routes = []route.Route{{To: "*", Next: eid(min(i+2, n-1))}} // a neighbour, or nobody
 		}

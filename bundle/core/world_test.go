@@ -135,11 +135,12 @@ func eid(node int) bundle.EID { return bundle.IPN(uint64(node), 0) }
 
 // options are what makes one node differ from another.
 type options struct {
-	unaware bool // takes no custody
-	policy  core.CustodyPolicy
-	always  bool // links stand at all times
-	routes  []route.Route
-	peers   []int // nil: every node of the plan it has contacts with
+	unaware  bool // takes no custody
+	policy   core.CustodyPolicy
+	always   bool // links stand at all times
+	resident int  // bundles in memory at most; 0: the default
+	routes   []route.Route
+	peers    []int // nil: every node of the plan it has contacts with
 }
 
 // add makes node number len(nodes)+1 and starts it.

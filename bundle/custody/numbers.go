@@ -82,6 +82,12 @@ func (n *Numbers) Kept(keep []Reservation) {
 	}
 }
 
+// Lost tells whether no counter is kept, as on a new node.
+func (n *Numbers) Lost() (bool, error) {
+	last, err := n.counter(counterLastID)
+	return last == 0, err
+}
+
 // Seen tells that a stored bundle bears a number of a sequence, so that a sequence
 // that is made hereafter has another ID even if the counters are lost.
 func (n *Numbers) Seen(seqID uint64) { n.lastID = max(n.lastID, seqID) }
