@@ -21,6 +21,9 @@ type CustodyPolicy struct {
 	Custodians, Sources []bundle.EID
 	// MaxBundles is the most bundles in custody. 0: DefaultMaxCustody.
 	MaxBundles int
+	// Held counts the bundles in custody. Nil: those that are sent on from here
+	// and in memory.
+	Held func() int
 	// MinLifetime is what must be left of a bundle's lifetime.
 	MinLifetime dtntime.Duration
 	// Space returns the bytes that bundles in custody may still take, beyond
@@ -65,14 +68,14 @@ func (c *Core) declines(rec *store.Record, asked store.Episode) custody.Refusal 
 		return custody.RefusalNone
 	}
 	p := &c.cfg.Custody
-	switch held, _ := c.book.Len(); {
+	switch {
 	case rec.Flags&bundle.FlagMustNotFragment == 0:
 		return custody.RefusalFragment
 	case !allows(p.Custodians, asked.Custodian) || !allows(p.Sources, rec.ID.Source):
 		return custody.RefusalPolicy
 	case rec.Expiry.Sub(c.now) < p.MinLifetime:
 		return custody.RefusalLifetime
-	case held >= p.MaxBundles:
+	case c.held() >= p.MaxBundles:
 		return custody.RefusalIndexFull
 	}
 	_, err := c.router.Next(c.query(rec, nil), c.now)
@@ -89,6 +92,15 @@ func (c *Core) declines(rec *store.Record, asked store.Episode) custody.Refusal 
 // tenth for what the store keeps beside it.
 func (c *Core) hasSpace(size int64) bool {
 	return c.cfg.Custody.Space == nil || c.cfg.Custody.Space() >= size+size/10
+}
+
+// held counts the bundles in custody here.
+func (c *Core) held() int {
+	if c.cfg.Custody.Held != nil {
+		return c.cfg.Custody.Held()
+	}
+	held, _ := c.book.Len()
+	return held
 }
 
 func allows(list []bundle.EID, e bundle.EID) bool {

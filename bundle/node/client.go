@@ -173,6 +173,7 @@ func (c *client) Status(ctx context.Context) (app.Status, error) {
 	select {
 	case s := <-answer:
 		s.Now, s.Started, s.Version, s.Store = n.now(), n.started, n.cfg.Version, n.cfg.Store.Stats()
+		s.Custody.Held = s.Store.Custodial // also of bundles that are not in memory
 		n.describeLinks(s.Links)
 		return s, nil
 	case <-ctx.Done():
@@ -251,7 +252,7 @@ func (c *client) Remove(ctx context.Context, id bundle.ID) error {
 	if err != nil {
 		return err
 	}
-	if err := c.ask(ctx, core.Remove{Handle: rec.Handle}, nil); err != nil {
+	if err := c.ask(ctx, core.Remove{Record: *rec}, nil); err != nil {
 		return fmt.Errorf("removing %s: %w", id, err)
 	}
 	return nil

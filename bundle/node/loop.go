@@ -115,6 +115,12 @@ func (n *Node) take(in input) {
 		n.step(e)
 	case core.Remove:
 		e.Token = r.token
+		rec, err := n.cfg.Store.Get(e.Record.Handle)
+		if err != nil {
+			n.reply(core.Reply{Token: r.token, Err: err})
+			return
+		}
+		e.Record = rec
 		n.step(e)
 	}
 }
@@ -141,6 +147,8 @@ func (n *Node) step(e core.Event) {
 		switch x := effect.(type) {
 		case core.Persist:
 			n.persist(x)
+		case core.Load:
+			n.loads <- x // there is room for all that the core has open
 		case core.Reply:
 			n.reply(x)
 		case core.Transmit:

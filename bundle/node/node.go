@@ -31,7 +31,6 @@ const (
 	EchoService = 7
 
 	inputBacklog = 1024
-	restoreBatch = 4096
 	// closeGrace is how long running transfers may take to finish when a session
 	// or the node ends.
 	closeGrace = 2 * time.Second
@@ -57,6 +56,7 @@ type Config struct {
 	Aggregate     dtntime.Duration // how long custody signals are gathered
 	StatusReports bool             // send the reports that bundles ask for
 	MaxBundle     int64            // bytes; 0 for no limit
+	MaxResident   int              // bundles in memory; 0: core.DefaultMaxResident
 
 	// SpoolDir holds payloads of unknown length while they are read. Default:
 	// the system's folder for temporary files.
@@ -84,6 +84,7 @@ type Node struct {
 	log     *slog.Logger
 	core    *core.Core // owned by loop
 	inputs  chan input
+	loads   chan core.Load
 	stamps  stamper
 	hub     *hub
 	started dtntime.Time
@@ -131,7 +132,7 @@ func New(cfg Config) (*Node, error) {
 		cfg.SpoolDir = os.TempDir()
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Log, inputs: make(chan input, inputBacklog), hub: newHub(),
+		cfg: cfg, log: cfg.Log, inputs: make(chan input, inputBacklog), loads: make(chan core.Load, maxLoads), hub: newHub(),
 		dialers: make(map[bundle.EID]*dialer), stopped: make(chan struct{}),
 		pending: make(map[core.Token]*request), live: make(map[core.LinkID]*session),
 		links: make(map[bundle.EID]*linkState), started: cfg.Clock.Now(),
@@ -149,7 +150,7 @@ func New(cfg Config) (*Node, error) {
 	c, err := core.New(core.Config{
 		Node: cfg.Node, Neighbours: neighbours, Routes: cfg.Routes, Plan: cfg.Plan,
 		AcceptCustody: cfg.AcceptCustody, Custody: n.custodyPolicy(), Aggregate: cfg.Aggregate, StatusReports: cfg.StatusReports, MaxBundle: cfg.MaxBundle,
-		NextHandle: cfg.Store.NextHandle, Counter: cfg.Store.Counter, Stamp: n.stamps.next,
+		MaxResident: cfg.MaxResident, NextHandle: cfg.Store.NextHandle, Counter: cfg.Store.Counter, Stamp: n.stamps.next,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the node: %w", err)
@@ -170,23 +171,10 @@ func (n *Node) custodyPolicy() core.CustodyPolicy {
 			return min(s.CustodyQuota-s.CustodyBytes, s.Quota-s.Bytes)
 		}
 	}
-	return p
-}
-
-// restore takes up what the store holds.
-func (n *Node) restore() error {
-	var after store.Handle
-	for {
-		records, err := n.cfg.Store.Scan(after, restoreBatch)
-		if err != nil {
-			return fmt.Errorf("reading the bundles in the store: %w", err)
-		}
-		if len(records) == 0 {
-			return nil
-		}
-		n.core.Restore(n.cfg.Clock.Now(), records)
-		after = records[len(records)-1].Handle
+	if p.Held == nil {
+		p.Held = func() int { return int(n.cfg.Store.Stats().Custodial) }
 	}
+	return p
 }
 
 // Run runs the node until ctx ends, and returns when everything that it started
@@ -202,6 +190,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var commits, loop, outer sync.WaitGroup
 	commits.Go(func() { n.committer.run(committing) })
 	loop.Go(func() { n.loop(looping) })
+	loop.Go(func() { n.load(looping) })
 	for _, l := range n.cfg.Listeners {
 		outer.Go(func() { n.listen(linking, l) })
 	}
