@@ -141,21 +141,28 @@ func parseExtension(f *fields, h blockHead) (Block, error) {
 func (blk *Block) append(dst []byte) []byte {
 	start := len(dst)
 	dst = appendBlockHead(dst, blockHead{blk.Type, blk.Number, blk.Flags, blk.CRC}, false)
-	dst = cbor.AppendBytes(dst, blk.Data)
-	return appendCRC(dst, start, blk.CRC)
+	if len(blk.Data) < 24 {
+		dst = append(dst, byte(cbor.MajorBytes)<<5|byte(len(blk.Data)))
+	} else {
+		dst = cbor.AppendHead(dst, cbor.MajorBytes, uint64(len(blk.Data)))
+	}
+	return appendCRC(append(dst, blk.Data...), start, blk.CRC)
 }
 
 // appendBlockHead appends a block up to its data. open asks for an array of
 // indefinite length.
 func appendBlockHead(dst []byte, h blockHead, open bool) []byte {
+	first := byte(0x86)
 	switch {
 	case open:
-		dst = append(dst, cbor.IndefiniteArray)
+		first = cbor.IndefiniteArray
 	case h.CRC == CRCNone:
-		dst = append(dst, 0x85)
-	default:
-		dst = append(dst, 0x86)
+		first = 0x85
 	}
+	if h.Type < 24 && h.Number < 24 && h.Flags < 24 { // nearly always
+		return append(dst, first, byte(h.Type), byte(h.Number), byte(h.Flags), byte(h.CRC))
+	}
+	dst = append(dst, first)
 	dst = cbor.AppendUint(dst, uint64(h.Type))
 	dst = cbor.AppendUint(dst, h.Number)
 	dst = cbor.AppendUint(dst, uint64(h.Flags))

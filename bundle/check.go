@@ -17,8 +17,8 @@ func (b *Bundle) Check() error {
 	if !p.Source.IsSingleton() {
 		return &RuleError{Section: section("4.2.5.2"), Reason: "source " + p.Source.String() + " is not the ID of one node"}
 	}
-	for _, e := range [...]EID{p.Source, p.Destination, p.ReportTo} {
-		if e.Scheme() == SchemeIPN && e.NodeNumber() == LocalNode {
+	for _, e := range [...]*EID{&p.Source, &p.Destination, &p.ReportTo} {
+		if e.ipn && e.node == LocalNode {
 			return &RuleError{Section: "RFC 9758 section 3.4.2", Reason: "endpoint " + e.String() + " must not leave its node; use the node's number"}
 		}
 	}

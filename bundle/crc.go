@@ -26,6 +26,29 @@ func makeX25() *[256]uint16 {
 	return &table
 }
 
+// afterZeros says what becomes of the bytes of a CRC-32C when four zero bytes
+// follow: entry [i][v] is the share of byte i when it is v.
+var afterZeros = makeAfterZeros()
+
+func makeAfterZeros() *[4][256]uint32 {
+	var table [4][256]uint32
+	for i := range 256 {
+		v := castagnoli[i]
+		for place := 3; place >= 0; place-- {
+			table[place][i] = v
+			v = castagnoli[byte(v)] ^ v>>8
+		}
+	}
+	return &table
+}
+
+// crcZeros runs a CRC-32C over four zero bytes: the value of a CRC field, which a
+// block's CRC is computed with.
+func crcZeros(crc uint32) uint32 {
+	crc = ^crc
+	return ^(afterZeros[0][byte(crc)] ^ afterZeros[1][byte(crc>>8)] ^ afterZeros[2][byte(crc>>16)] ^ afterZeros[3][crc>>24])
+}
+
 // CRC fields with the value zero, over which CRCs are computed.
 var (
 	zeroField16  = []byte{0x42, 0, 0}
@@ -128,6 +151,13 @@ func (c *checksum) appendField(dst []byte) []byte {
 
 // appendCRC ends the block that begins at dst[start] with its CRC.
 func appendCRC(dst []byte, start int, t CRCType) []byte {
+	switch t {
+	case CRCNone:
+		return dst
+	case CRC32C:
+		dst = append(dst, 0x44)
+		return binary.BigEndian.AppendUint32(dst, crcZeros(crc32.Update(0, castagnoli, dst[start:])))
+	}
 	c := newChecksum(t)
 	c.add(dst[start:])
 	c.addField()

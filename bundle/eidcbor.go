@@ -12,16 +12,16 @@ import (
 // 4.2.5.1): [scheme, scheme-specific part], ipn always with two numbers, which
 // every node reads.
 func (e EID) AppendCBOR(dst []byte) []byte {
-	dst = append(dst, 0x82)
-	if e.ipn {
-		dst = append(dst, byte(SchemeIPN), 0x82)
+	switch {
+	case e.ipn && e.node < 24 && e.service < 24:
+		return append(dst, 0x82, byte(SchemeIPN), 0x82, byte(e.node), byte(e.service))
+	case e.ipn:
+		dst = append(dst, 0x82, byte(SchemeIPN), 0x82)
 		return cbor.AppendUint(cbor.AppendUint(dst, e.node), e.service)
+	case e.ssp == "":
+		return append(dst, 0x82, byte(SchemeDTN), 0)
 	}
-	dst = append(dst, byte(SchemeDTN))
-	if e.ssp == "" {
-		return append(dst, 0)
-	}
-	return cbor.AppendText(dst, e.ssp)
+	return cbor.AppendText(append(dst, 0x82, byte(SchemeDTN)), e.ssp)
 }
 
 // cborLen is the length of what AppendCBOR appends.

@@ -17,8 +17,10 @@ const copySize = 64 << 10
 // changes b, so one bundle may be appended by many goroutines at once. The bytes
 // that follow the header in a parsed bundle (payload, CRC and end) are valid
 // behind the appended header too, as long as b.Payload is as it was parsed.
-func (b *Bundle) AppendHeader(dst []byte) []byte {
-	dst = grow(dst, b.HeaderLen())
+func (b *Bundle) AppendHeader(dst []byte) []byte { return b.appendHeader(b.grow(dst, 0)) }
+
+// appendHeader is AppendHeader where there is room.
+func (b *Bundle) appendHeader(dst []byte) []byte {
 	dst = append(dst, cbor.IndefiniteArray)
 	dst = b.Primary.append(dst)
 	for i := range b.Extensions {
@@ -29,20 +31,38 @@ func (b *Bundle) AppendHeader(dst []byte) []byte {
 
 // Append appends the whole bundle. The length of payload must be b.Payload.Length.
 func (b *Bundle) Append(dst, payload []byte) []byte {
-	dst = grow(dst, b.HeaderLen()+len(payload)+b.Payload.tailLen())
-	dst = b.AppendHeader(dst)
-	sum := b.Payload.checksum(dst)
+	p := &b.Payload
+	dst = b.appendHeader(b.grow(dst, len(payload)+p.tailLen()))
+	start := len(dst) - p.encodedLen()
 	dst = append(dst, payload...)
-	sum.add(payload)
-	return b.Payload.appendTail(dst, &sum)
+	if p.open {
+		sum := newChecksum(p.CRC)
+		sum.add(dst[start:])
+		return p.appendTail(dst, &sum)
+	}
+	return append(appendCRC(dst, start, p.CRC), cbor.BreakByte)
 }
 
-// grow makes room for n more bytes, exactly n when dst is nil.
-func grow(dst []byte, n int) []byte {
+// grow makes room for the header and n more bytes: exactly that when dst is nil.
+func (b *Bundle) grow(dst []byte, n int) []byte {
 	if dst == nil {
-		return make([]byte, 0, n)
+		return make([]byte, 0, b.HeaderLen()+n)
 	}
-	return slices.Grow(dst, n)
+	if cap(dst)-len(dst) >= b.atMost()+n {
+		return dst
+	}
+	return slices.Grow(dst, b.HeaderLen()+n)
+}
+
+// atMost is a bound on HeaderLen that costs less to know.
+func (b *Bundle) atMost() int {
+	const fixed, block = 160, 48 // bytes without what is of any length
+	p := &b.Primary
+	n := fixed + len(p.wire) + len(p.Destination.ssp) + len(p.Source.ssp) + len(p.ReportTo.ssp)
+	for i := range b.Extensions {
+		n += block + len(b.Extensions[i].Data)
+	}
+	return n
 }
 
 // HeaderLen is the length of what AppendHeader appends: the offset of the first

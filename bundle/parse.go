@@ -7,6 +7,9 @@ import (
 	"perigee/bundle/internal/cbor"
 )
 
+// extensionsGuess is how many extension blocks memory is taken for at first.
+const extensionsGuess = 4
+
 // Limits bound what a reader takes. A bundle beyond them is refused with an error
 // that wraps ErrLimit. The zero Limits refuse everything.
 type Limits struct {
@@ -29,22 +32,37 @@ func DefaultLimits() Limits { return Limits{Header: 64 << 10, Blocks: 64, Payloa
 //
 // Its error is a *ParseError.
 func Parse(b []byte, lim Limits) (Bundle, []byte, error) {
-	bndl, n, err := parseHeader(b, lim)
+	var out Bundle
+	payload, err := out.Decode(b, lim)
 	if err != nil {
 		return Bundle{}, nil, err
 	}
-	length := bndl.Payload.Length
-	if length > uint64(len(b)-n) {
-		return Bundle{}, nil, tooShort(len(b), "payload")
+	return out, payload, nil
+}
+
+// Decode is Parse into b, whose former content is overwritten. It uses the memory
+// of b.Extensions again, so that one Bundle can take many bundles one after the
+// other. After an error b is of no use but for that.
+func (b *Bundle) Decode(raw []byte, lim Limits) ([]byte, error) {
+	n, err := b.DecodeHeader(raw, lim)
+	if err != nil {
+		return nil, err
 	}
-	end := n + int(length)
-	payload := b[n:end:end]
-	sum := bndl.Payload.checksum(b[:n])
-	sum.add(payload)
-	if err := bndl.Payload.checkTail(b[end:], end, &sum); err != nil {
-		return Bundle{}, nil, err
+	p := &b.Payload
+	if p.Length > uint64(len(raw)-n) {
+		return nil, tooShort(len(raw), "payload")
 	}
-	return bndl, payload, nil
+	start, end := n-p.encodedLen(), n+int(p.Length)
+	payload := raw[n:end:end]
+	if p.quickTail(raw, start, end) {
+		return payload, nil
+	}
+	sum := newChecksum(p.CRC)
+	sum.add(raw[start:end])
+	if err := p.checkTail(raw[end:], end, &sum); err != nil {
+		return nil, err
+	}
+	return payload, nil
 }
 
 // tooShort is the error about input that ends at offset at.
@@ -59,44 +77,52 @@ func overLimit(at int, format string, args ...any) *ParseError {
 	return &ParseError{Offset: int64(at), Reason: fmt.Sprintf(format, args...), Err: ErrLimit}
 }
 
-// parseHeader reads a bundle up to the first byte of its payload and returns how
-// many bytes that took. The result aliases b. An error that wraps
-// io.ErrUnexpectedEOF may go away with more input; others do not.
-func parseHeader(b []byte, lim Limits) (Bundle, int, error) {
-	d := cbor.NewDecoder(b)
-	if err := parseStart(&d); err != nil {
-		return Bundle{}, 0, err
+// DecodeHeader is Decode for bytes that begin with a bundle's header, whatever is
+// behind it. It returns the offset of the first byte of payload. An error that
+// wraps io.ErrUnexpectedEOF may go away with more input; others do not.
+func (b *Bundle) DecodeHeader(raw []byte, lim Limits) (int, error) {
+	if n := b.quickHeader(raw, lim); n < gaveUp {
+		return n, nil
 	}
-	var out Bundle
+	return b.thoroughHeader(raw, lim)
+}
+
+// thoroughHeader is DecodeHeader for every form a bundle may have.
+func (b *Bundle) thoroughHeader(raw []byte, lim Limits) (int, error) {
+	*b = Bundle{Extensions: b.Extensions[:0]}
+	d := cbor.NewDecoder(raw)
+	if err := parseStart(&d); err != nil {
+		return 0, err
+	}
 	var err error
-	if out.Primary, err = parsePrimary(&d); err != nil {
-		return Bundle{}, 0, err
+	if b.Primary, err = parsePrimary(&d); err != nil {
+		return 0, err
 	}
 	first := d.Offset()
 	for {
 		if end, err := d.Break(); err != nil {
-			return Bundle{}, 0, asParseError(err, 0, "4.1")
+			return 0, asParseError(err, 0, "4.1")
 		} else if end {
-			return Bundle{}, 0, malformed(d.Offset()-1, "4.1", "bundle has no payload block")
+			return 0, malformed(d.Offset()-1, "4.1", "bundle has no payload block")
 		}
-		if len(out.Extensions) >= lim.Blocks {
-			return Bundle{}, 0, overLimit(d.Offset(), "bundle has more than %d blocks", lim.Blocks)
+		if len(b.Extensions) >= lim.Blocks {
+			return 0, overLimit(d.Offset(), "bundle has more than %d blocks", lim.Blocks)
 		}
-		done, err := out.parseBlock(&d, lim)
+		done, err := b.parseBlock(&d, lim)
 		if err != nil {
-			return Bundle{}, 0, err
+			return 0, err
 		}
 		if done {
 			break
 		}
 	}
 	if d.Offset() > lim.Header {
-		return Bundle{}, 0, overLimit(lim.Header, "header is longer than %d bytes", lim.Header)
+		return 0, overLimit(lim.Header, "header is longer than %d bytes", lim.Header)
 	}
-	if i, err := out.checkContents(); err != nil {
-		return Bundle{}, 0, asParseError(err, dataOffset(b, first, i), "4.4")
+	if i, err := b.checkContents(); err != nil {
+		return 0, asParseError(err, dataOffset(raw, first, i), "4.4")
 	}
-	return out, d.Offset(), nil
+	return d.Offset(), nil
 }
 
 // parseStart reads the head of the bundle's array.
@@ -145,7 +171,7 @@ func (b *Bundle) parseBlock(d *cbor.Decoder, lim Limits) (bool, error) {
 		}
 	}
 	if b.Extensions == nil {
-		b.Extensions = make([]Block, 0, 6)
+		b.Extensions = make([]Block, 0, extensionsGuess)
 	}
 	b.Extensions = append(b.Extensions, blk)
 	return false, nil

@@ -99,7 +99,9 @@ func parsePrimary(d *cbor.Decoder) (Primary, error) {
 		p.TotalLength = f.uint()
 	}
 	f.crc(p.CRC)
-	p.checkFlags(&f, flagsAt)
+	if reason := p.contradiction(); reason != "" {
+		f.fail(flagsAt, "4.2.3", "%s", reason)
+	}
 	if err := f.result(); err != nil {
 		return Primary{}, err
 	}
@@ -107,19 +109,20 @@ func parsePrimary(d *cbor.Decoder) (Primary, error) {
 	return p, nil
 }
 
-// checkFlags refuses flags that contradict each other.
-func (p *Primary) checkFlags(f *fields, at int) {
-	has := func(flags Flags) bool { return p.Flags&flags != 0 }
+// contradiction tells which flags contradict each other; "" when none do.
+func (p *Primary) contradiction() string {
+	flags, anonymous := p.Flags, p.anonymous()
 	switch {
-	case has(FlagFragment) && has(FlagMustNotFragment):
-		f.fail(at, "4.2.3", "bundle is a fragment and must not be fragmented")
-	case has(FlagAdminRecord) && has(ReportFlags):
-		f.fail(at, "4.2.3", "administrative record asks for status reports")
-	case p.anonymous() && !has(FlagMustNotFragment):
-		f.fail(at, "4.2.3", "bundle of an anonymous source may be fragmented")
-	case p.anonymous() && has(ReportFlags):
-		f.fail(at, "4.2.3", "bundle of an anonymous source asks for status reports")
+	case flags&FlagFragment != 0 && flags&FlagMustNotFragment != 0:
+		return "bundle is a fragment and must not be fragmented"
+	case flags&FlagAdminRecord != 0 && flags&ReportFlags != 0:
+		return "administrative record asks for status reports"
+	case anonymous && flags&FlagMustNotFragment == 0:
+		return "bundle of an anonymous source may be fragmented"
+	case anonymous && flags&ReportFlags != 0:
+		return "bundle of an anonymous source asks for status reports"
 	}
+	return ""
 }
 
 // append appends the block.

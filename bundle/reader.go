@@ -71,10 +71,10 @@ func (r *Reader) readHeader() {
 			r.err = fmt.Errorf("read bundle: %w", err)
 			return
 		}
-		bndl, used, perr := parseHeader(r.buf, r.lim)
+		used, perr := r.bndl.DecodeHeader(r.buf, r.lim)
 		switch {
 		case perr == nil:
-			r.begin(bndl, used)
+			r.begin(used)
 			return
 		case ended || !endsEarly(perr):
 			r.err = perr
@@ -88,11 +88,10 @@ func (r *Reader) readHeader() {
 }
 
 // begin turns from the header, which took used bytes, to the payload.
-func (r *Reader) begin(bndl Bundle, used int) {
-	r.bndl = bndl
+func (r *Reader) begin(used int) {
 	r.headerLen, r.off = int64(used), int64(used)
-	r.left = bndl.Payload.Length
-	r.sum = bndl.Payload.checksum(r.buf[:used])
+	r.left = r.bndl.Payload.Length
+	r.sum = r.bndl.Payload.checksum(r.buf[:used])
 	r.buf = r.buf[used:]
 	r.state = atPayload
 }

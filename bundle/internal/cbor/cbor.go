@@ -449,9 +449,14 @@ func AppendBool(dst []byte, v bool) []byte {
 
 // HeadLen is the length of the shortest head with argument arg, in bytes.
 func HeadLen(arg uint64) int {
-	switch n := bits.Len64(arg); {
-	case arg < 24:
+	if arg < 24 {
 		return 1
+	}
+	return longHeadLen(arg)
+}
+
+func longHeadLen(arg uint64) int {
+	switch n := bits.Len64(arg); {
 	case n <= 8:
 		return 2
 	case n <= 16:
