@@ -34,6 +34,9 @@ type ID struct {
 	Offset, Length uint64
 }
 
+// Whole is the ID of the bundle that the fragment named by id is of, or id itself.
+func (id ID) Whole() ID { return ID{Source: id.Source, Created: id.Created} }
+
 // String prints the ID as people type it: SOURCE@TIME.SEQUENCE, with
 // +OFFSET/LENGTH behind it for a fragment. ParseID reads it back.
 func (id ID) String() string {

@@ -50,7 +50,7 @@ func (r *Reassembly) Add(id ID, total uint64) (bool, error) {
 	if err := r.check(id, total); err != nil {
 		return false, err
 	}
-	r.of, r.total, r.started = wholeID(id), total, true
+	r.of, r.total, r.started = id.Whole(), total, true
 	i, j, merged, gained := r.merge(id)
 	if len(r.extents)-(j-i)+len(merged) > MaxPieces {
 		return false, fmt.Errorf("reassemble bundle from %s: it comes in more than %d pieces: %w", id, MaxPieces, ErrLimit)
@@ -75,16 +75,13 @@ func (r *Reassembly) check(id ID, total uint64) error {
 		return rule("fragment %s reaches beyond the %d bytes of its application data unit", id, total)
 	case !r.started:
 		return nil
-	case wholeID(id) != r.of:
+	case id.Whole() != r.of:
 		return rule("fragment %s is not one of bundle %s", id, r.of)
 	case total != r.total:
 		return rule("fragment %s is of %d bytes, others are of %d", id, total, r.total)
 	}
 	return nil
 }
-
-// wholeID is the ID of the bundle that a fragment with the given ID is of.
-func wholeID(id ID) ID { return ID{Source: id.Source, Created: id.Created} }
 
 // merge returns what stands for the extents i to j when the fragment's bytes fill
 // the gaps before, between and behind them, and how many bytes that gains.

@@ -27,6 +27,10 @@ type Session interface {
 	// RemoteAddr is the address of the peer, for people.
 	RemoteAddr() string
 
+	// MaxTransfer is the largest bundle in bytes that the peer takes, and
+	// 2^64-1 when it set no limit. Send fails for larger ones.
+	MaxTransfer() uint64
+
 	// Send transfers one bundle of exactly length bytes read from body. It
 	// returns once body has been read to its end and handed to the transport,
 	// so that the caller may prepare the next bundle while this one is still

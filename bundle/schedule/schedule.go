@@ -28,11 +28,22 @@ var (
 
 // Item is a bundle that waits.
 type Item struct {
-	Handle         store.Handle
-	Size           int64 // bytes to send; negative counts as 0
+	Handle store.Handle
+	Size   int64 // bytes to send; negative counts as 0
+	// Least is for items that may be cut: the fewest bytes of it that are worth
+	// sending, so it goes where so many fit. 0: it goes whole.
+	Least          int64
 	Priority       bundle.Priority
 	Retransmission bool
 	Expiry         dtntime.Time
+}
+
+// least is the room that i needs.
+func (i *Item) least() int64 {
+	if i.Least > 0 {
+		return min(i.Least, i.Size)
+	}
+	return i.Size
 }
 
 // Limits bound a queue. Zero means no limit.
@@ -149,6 +160,9 @@ type Window struct {
 	// before has its last chance now and stands in line with first
 	// transmissions.
 	Resume dtntime.Time
+	// Most is the most bytes that go in one piece, because the neighbour takes
+	// no more; 0 for no limit.
+	Most int64
 
 	budget int64 // of bytes for retransmissions
 	spent  int64
@@ -170,6 +184,16 @@ func percent(n int64, share int) int64 {
 	return n/100*p + n%100*p/100
 }
 
+// Room returns how many bytes can still leave from now on in one piece; negative
+// when w has ended.
+func (w *Window) Room(now dtntime.Time) int64 {
+	room := w.room(now)
+	if w.Most > 0 {
+		room = min(room, w.Most)
+	}
+	return room
+}
+
 // room returns how many bytes can still leave from now on.
 func (w *Window) room(now dtntime.Time) int64 {
 	switch {
@@ -182,13 +206,14 @@ func (w *Window) room(now dtntime.Time) int64 {
 }
 
 // Next returns the first item that can leave before w ends when its first byte
-// leaves at now, without taking it out. Items that do not fit are passed over.
+// leaves at now, without taking it out. Items that do not fit are passed over;
+// one that may be cut fits where its Least does.
 //
 // Retransmissions that would go beyond their share of the window wait for as long
 // as a first transmission fits; one in each window may go however large it is, so
 // that none waits for ever.
 func (q *Queue) Next(w *Window, now dtntime.Time) (Item, bool) {
-	room := w.room(now)
+	room := w.Room(now)
 	if room < 0 {
 		return Item{}, false
 	}
@@ -227,7 +252,7 @@ func (q *Queue) Take(w *Window, now dtntime.Time) (Item, bool) {
 	}
 	q.Remove(i.Handle)
 	if i.Retransmission {
-		w.spent += min(i.Size, math.MaxInt64-w.spent)
+		w.spent += min(i.Size, w.Room(now), math.MaxInt64-w.spent)
 	}
 	return i, true
 }

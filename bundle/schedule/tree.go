@@ -10,7 +10,7 @@ import (
 // tree keeps items in order, the most urgent first. It is a treap: a search tree by
 // order and a heap by a number scrambled from the handle, which keeps it flat
 // whatever the order of arrival and makes its shape a function of its contents.
-// Every node knows the least size and the first expiry below it, so that the first
+// Every node knows the least room that is needed and the first expiry below it, so that the first
 // item that fits is found without visiting those that do not.
 type tree struct {
 	root *leaf
@@ -44,7 +44,7 @@ func scramble(x uint64) uint64 {
 }
 
 func (n *leaf) update() {
-	n.size, n.expiry = n.item.Size, n.item.Expiry
+	n.size, n.expiry = n.item.least(), n.item.Expiry
 	for _, child := range [2]*leaf{n.left, n.right} {
 		if child != nil {
 			n.size = min(n.size, child.size)
@@ -111,7 +111,7 @@ func without(n *leaf, i *Item) *leaf {
 // whenever stands for an expiry that excludes nothing.
 const whenever = dtntime.Time(math.MaxUint64)
 
-// first returns the first item of at most size bytes that expires before by, or
+// first returns the first item that size bytes are enough for and that expires before by, or
 // at any time if by is whenever.
 func (t *tree) first(size int64, by dtntime.Time) *Item { return t.root.first(size, by) }
 
@@ -122,7 +122,7 @@ func (n *leaf) first(size int64, by dtntime.Time) *Item {
 	if found := n.left.first(size, by); found != nil {
 		return found
 	}
-	if n.item.Size <= size && (by == whenever || n.item.Expiry < by) {
+	if n.item.least() <= size && (by == whenever || n.item.Expiry < by) {
 		return &n.item
 	}
 	return n.right.first(size, by)

@@ -103,6 +103,10 @@ type Record struct {
 	AgeReceived dtntime.Duration
 	HasAge      bool
 
+	// Total is the length in bytes of the application data unit that a
+	// fragment is of; 0 for whole bundles.
+	Total uint64
+
 	HeaderLen  int64 // bytes before the first byte of payload
 	PayloadLen int64 // bytes of payload
 	Size       int64 // bytes of the whole bundle as stored

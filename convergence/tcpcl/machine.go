@@ -287,6 +287,10 @@ func (m *Machine) Finished() bool {
 // PeerNode is the node ID that the peer announced.
 func (m *Machine) PeerNode() string { return m.peerNode }
 
+// MaxTransfer is the largest bundle that the peer takes, its Transfer MRU, once
+// the session is established.
+func (m *Machine) MaxTransfer() uint64 { return m.transferMTU }
+
 // Output is the number of bytes that wait to be written.
 func (m *Machine) Output() int { return len(m.out) }
 

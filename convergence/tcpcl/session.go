@@ -103,6 +103,12 @@ func newSession(conn net.Conn, cfg Config, active bool) *session {
 // now is the machine's time.
 func (s *session) now() time.Duration { return time.Since(s.epoch) }
 
+func (s *session) MaxTransfer() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.machine.MaxTransfer()
+}
+
 func (s *session) PeerNode() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -72,7 +72,11 @@ func appendRecord(b []byte, r *store.Record) []byte {
 		b = binary.AppendUvarint(b, n)
 	}
 	b = appendEpisode(b, r.From)
-	return appendEpisode(b, r.Own)
+	b = appendEpisode(b, r.Own)
+	if r.ID.Fragment {
+		b = binary.AppendUvarint(b, r.Total)
+	}
+	return b
 }
 
 // appendGone appends what g says beside the ID.
@@ -210,6 +214,9 @@ func (d *decoder) record() store.Record {
 	r.Attempts = uint32(d.uint())
 	r.From = d.episode()
 	r.Own = d.episode()
+	if r.ID.Fragment {
+		r.Total = d.uint()
+	}
 	return r
 }
 
