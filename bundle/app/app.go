@@ -114,6 +114,7 @@ const (
 	EventRefused         EventKind = "refused"          // a bundle was not taken
 	EventSent            EventKind = "sent"             // a neighbour acknowledged the whole bundle
 	EventSendFailed      EventKind = "send-failed"      // a transmission did not complete
+	EventReassembled     EventKind = "reassembled"      // a bundle was put together from its fragments
 	EventDelivered       EventKind = "delivered"        // an application acknowledged it
 	EventCustodyAccepted EventKind = "custody-accepted" // this node became custodian
 	EventCustodyReleased EventKind = "custody-released" // the next custodian accepted
@@ -215,6 +216,8 @@ type Counters struct {
 	BundlesDelivered uint64 `json:"bundles_delivered"`
 	BundlesDeleted   uint64 `json:"bundles_deleted"`
 	Duplicates       uint64 `json:"duplicates"`
+	FragmentsSent    uint64 `json:"fragments_sent"`      // bundles that went on in pieces count once for each
+	Reassembled      uint64 `json:"bundles_reassembled"` // from their fragments, at this node
 	CustodyAccepted  uint64 `json:"custody_accepted"`
 	CustodyReleased  uint64 `json:"custody_released"`
 	CustodyRefused   uint64 `json:"custody_refused"`

@@ -40,6 +40,8 @@ func (c *Core) arrive(a Arrival) {
 		c.do(Reply{a.Token, refuse(convergence.RefuseRetransmit, fmt.Errorf("storing %s: %w", id, ErrBusy))})
 	case a.Admin != nil:
 		c.administer(&a)
+	case a.Whole.Live != nil || a.Whole.Gone != nil:
+		c.duplicate(&a, id) // a fragment of what is here, or was
 	case a.Known.Live != nil:
 		c.again(&a, id)
 	case a.Known.Gone != nil && c.isOver(&a):
@@ -77,8 +79,8 @@ func (c *Core) admissible(a *Arrival, id bundle.ID) error {
 		return nil
 	}
 	switch {
-	case p.Flags&bundle.FlagFragment != 0:
-		return unacceptable("%s is a fragment for this node, which takes whole bundles only", id)
+	case p.Flags&bundle.FlagFragment != 0 && c.cfg.MaxBundle > 0 && p.TotalLength > uint64(c.cfg.MaxBundle):
+		return unacceptable("%s is of a bundle of %d bytes, more than the limit of %d", id, p.TotalLength, c.cfg.MaxBundle)
 	case p.Destination == c.cfg.Node && a.Admin == nil:
 		return unacceptable("%s goes to the administrative endpoint but is no administrative record", id)
 	}
@@ -138,10 +140,20 @@ func (c *Core) take(a *Arrival, id bundle.ID) {
 		}
 	}
 	ops = append(ops, store.Put{Record: rec})
+	parts := func(error) {}
+	switch rec.Duty {
+	case store.DutyDeliver:
+		var more []store.Op
+		more, parts = c.supersede(id)
+		ops = append(ops, more...)
+	case store.DutyAssemble:
+		parts = c.expect(id.Whole())
+	}
 	c.arriving[id] = true
 	peer, link, token := c.peer(a.Link), a.Link, a.Token
 	c.persist(token, nil, func(err error) {
 		delete(c.arriving, id)
+		defer parts(err)
 		if err != nil {
 			err = storeError(fmt.Errorf("storing %s: %w", id, err))
 			c.notify(app.EventRefused, id, peer, rec.Size, err.Error())
@@ -184,6 +196,12 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 	}
 	if c.isLocal(rec.Destination) {
 		rec.Duty = store.DutyDeliver
+	}
+	if id.Fragment {
+		rec.Total = b.Primary.TotalLength
+		if rec.Duty == store.DutyDeliver {
+			rec.Duty = store.DutyAssemble
+		}
 	}
 	if a.Link == 0 {
 		rec.Priority = a.Priority

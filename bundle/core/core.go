@@ -43,6 +43,9 @@ type Config struct {
 	StatusReports bool
 	// MaxBundle is the largest bundle taken, in bytes.
 	MaxBundle int64
+	// MaxAssembling is how many bytes of fragments may wait for the rest of
+	// their bundles; 0 for no limit.
+	MaxAssembling int64
 
 	// NextHandle reserves a handle of the store.
 	NextHandle func() store.Handle
@@ -92,6 +95,7 @@ type Core struct {
 	receivers  map[Token]bundle.EID
 	expiries   timers.Timers[store.Handle]
 	holds      timers.Timers[store.Handle] // of entries that no route takes for the time being
+	assembling assembling
 	counters   app.Counters
 	declined   [custody.Refusals]uint64 // custody that this node did not take, by reason
 	answered   episodes                 // of fragments that were refused
@@ -170,6 +174,7 @@ func New(cfg Config) (*Core, error) {
 		reviewAt:   dtntime.Forever,
 		lastToken:  FirstOwnToken,
 	}
+	c.assembling.units = make(map[bundle.ID]*assembly)
 	for _, n := range cfg.Neighbours {
 		if n.Peer != n.Peer.Node() || n.Peer.IsNull() || n.Peer == cfg.Node {
 			return nil, fmt.Errorf("link peer %s is not the node ID of another node", n.Peer)
@@ -245,6 +250,8 @@ func (c *Core) Step(now dtntime.Time, event Event) []Effect {
 		c.release(e)
 	case Remove:
 		c.remove(e)
+	case Assembled:
+		c.assembled(e)
 	case PlanChanged:
 		c.plan = e.Plan
 		c.makeRouter()
@@ -266,6 +273,7 @@ func (c *Core) settle() {
 	c.checkContacts()
 	c.expire()
 	c.retry()
+	c.assemble()
 	c.flushSignals()
 	c.feed()
 	c.pump()
@@ -273,7 +281,7 @@ func (c *Core) settle() {
 
 // NextWake returns when Step wants a Tick at the latest.
 func (c *Core) NextWake() dtntime.Time {
-	wake := min(c.nextFeed(), c.book.NextDue(), c.expiries.Next(), c.holds.Next(), c.plan.NextChange(c.now), c.flushNext)
+	wake := min(c.nextFeed(), c.book.NextDue(), c.expiries.Next(), c.holds.Next(), c.plan.NextChange(c.now), c.flushNext, c.nextAssembly())
 	for _, lead := range []dtntime.Duration{hangupLead, soonTime} {
 		wake = min(wake, c.plan.NextChange(c.now.Add(lead))-dtntime.Time(lead))
 	}

@@ -35,6 +35,7 @@ type bench struct {
 	kept   []store.Record  // every Put
 	made   []bundle.Bundle // what the core made itself
 	said   [][]byte        // and its payloads
+	news   []core.Effect   // of all steps
 }
 
 func newBench(t *testing.T, plan *contact.Plan, always bool, change ...func(*core.Config)) *bench {
@@ -79,6 +80,7 @@ func (b *bench) step(e core.Event) []core.Effect {
 		}
 		rest = append(rest, next)
 	}
+	b.news = append(b.news, rest...)
 	return rest
 }
 
@@ -463,10 +465,10 @@ func TestBadConfigurations(t *testing.T) {
 
 func TestUnacceptableBundles(t *testing.T) {
 	tests := map[string][]bundletest.Option{
-		"null destination":       {bundletest.To(bundle.EID{})},
-		"group":                  {bundletest.To(bundletest.EID("dtn://all/~news"))},
-		"node without a record":  {bundletest.To(eid(1))},
-		"fragment for this node": {bundletest.To(eid(1).WithService(1)), bundletest.Fragment(0, 100)},
+		"null destination":      {bundletest.To(bundle.EID{})},
+		"group":                 {bundletest.To(bundletest.EID("dtn://all/~news"))},
+		"node without a record": {bundletest.To(eid(1))},
+		"fragment of a record":  {bundletest.To(eid(1)), bundletest.Fragment(0, 100), bundletest.Flags(bundle.FlagAdminRecord)},
 	}
 	for name, opts := range tests {
 		b := newBench(t, nil, true)

@@ -10,7 +10,7 @@ import (
 )
 
 // Effect is something to be done. The effects are Persist, Load, Reply,
-// Transmit, Deliver, Connect, Hangup and Notify.
+// Transmit, Deliver, Assemble, Connect, Hangup and Notify.
 //
 // Effects of one Step are carried out in their order, which is: persist, then
 // acknowledge, then transmit or deliver. What must wait for the disk is not
@@ -43,11 +43,13 @@ type Reply struct {
 	Err   error
 }
 
-// Transmit sends a stored bundle over a link, with the changes of Forwarding in
-// its header. It is answered by Sent.
+// Transmit sends a stored bundle over a link, or the fragment of it that carries
+// Piece, with the changes of Forwarding in its header. It is answered by Sent; an
+// error that wraps bundle.ErrNotFragmentable has the bundle sent whole.
 type Transmit struct {
 	Link    LinkID
 	Record  store.Record
+	Piece   Piece
 	Changes Forwarding
 }
 
@@ -55,6 +57,21 @@ type Transmit struct {
 type Deliver struct {
 	Token  Token
 	Record store.Record
+}
+
+// Assemble asks for a bundle to be put together from stored fragments: the header
+// of the first, made that of a whole bundle, and then the parts. It is answered by
+// Assembled.
+type Assemble struct {
+	Whole bundle.ID
+	Parts []Part // in the order of the payload
+}
+
+// Part is Length bytes of the payload of a stored fragment, from byte From of it
+// on.
+type Part struct {
+	Record       store.Record
+	From, Length int64
 }
 
 // Connect asks for a session with a neighbour, tried again until it is up or
@@ -76,6 +93,7 @@ func (Load) isEffect()     {}
 func (Reply) isEffect()    {}
 func (Transmit) isEffect() {}
 func (Deliver) isEffect()  {}
+func (Assemble) isEffect() {}
 func (Connect) isEffect()  {}
 func (Hangup) isEffect()   {}
 func (Notify) isEffect()   {}

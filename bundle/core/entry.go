@@ -15,14 +15,15 @@ import (
 type place uint8
 
 const (
-	placeNone   place = iota
-	placeLimbo        // no route takes it for now
-	placeQueue        // waits for a neighbour
-	placeFlying       // being transmitted
-	placeAwait        // sent, its custody signal is awaited
-	placeReady        // waits for an application
-	placeLeased       // handed to an application
-	placeGone         // not in memory any more
+	placeNone     place = iota
+	placeLimbo          // no route takes it for now
+	placeQueue          // waits for a neighbour
+	placeFlying         // being transmitted
+	placeAwait          // sent, its custody signal is awaited
+	placeReady          // waits for an application
+	placeLeased         // handed to an application
+	placeFragment       // waits for the rest of its bundle
+	placeGone           // not in memory any more
 )
 
 // isWaiting tells whether a bundle there waits to go on.
@@ -42,7 +43,15 @@ type entry struct {
 	avoided  []avoidance  // neighbours that it is kept from for a while
 	sentTo   []bundle.EID // neighbours that a transmission began to
 	refusals int
-	flight   route.Flight // under placeAwait
+	// done is how many bytes of the payload have gone on in pieces, and piece the
+	// one that is under way. rest is when the contact ends that it fills, or 0.
+	// whole tells that the bundle cannot be cut.
+	done  int64
+	piece Piece
+	rest  dtntime.Time
+	whole bool
+
+	flight route.Flight // under placeAwait
 
 	lane          *lane
 	before, after *entry // in the list of the lane's residents
@@ -64,8 +73,12 @@ func (c *Core) enter(l *lane, rec store.Record) {
 	c.entries[rec.Handle] = e
 	l.residents.add(e)
 	c.expiries.Add(rec.Expiry, rec.Handle)
-	if rec.Duty == store.DutyDeliver {
+	switch rec.Duty {
+	case store.DutyDeliver:
 		c.offer(e)
+		return
+	case store.DutyAssemble:
+		c.gather(e)
 		return
 	}
 	if rec.Custodial {
@@ -116,6 +129,8 @@ func (c *Core) drop(e *entry, token Token, reason store.GoneReason, then commit)
 	switch {
 	case reason == store.GoneExpired:
 		until = 0 // a copy that comes again has expired as well
+	case e.rec.Duty == store.DutyAssemble:
+		until = 0 // what is known of its bundle tells whether it is of use
 	case e.rec.Flags&bundle.FlagAdminRecord != 0 && e.rec.Previous.IsNull():
 		until = 0 // signals and reports are many, and none is worth remembering
 	}
@@ -132,6 +147,8 @@ func (c *Core) withdraw(e *entry) {
 	case placeReady:
 		c.endpoints[e.rec.Destination].remove(e.rec.Handle)
 		c.tidy(e.rec.Destination)
+	case placeFragment:
+		c.ungather(e)
 	}
 }
 
@@ -145,7 +162,7 @@ func (c *Core) dispatch(e *entry, again bool) {
 	}
 	n := c.neighbour(next)
 	err = n.queue.Push(schedule.Item{
-		Handle: e.rec.Handle, Size: e.rec.Size, Priority: e.rec.Priority, Retransmission: again, Expiry: e.rec.Expiry,
+		Handle: e.rec.Handle, Size: c.size(e), Least: c.least(e), Priority: e.rec.Priority, Retransmission: again, Expiry: e.rec.Expiry,
 	})
 	if err != nil {
 		c.toLimbo(e, 0)
@@ -172,8 +189,8 @@ func (c *Core) expire() {
 			return
 		}
 		e := c.entries[h]
-		if e == nil || e.place == placeLeased {
-			continue // an application that has it may still make it its own
+		if e == nil || e.place == placeLeased || c.isBusy(e) {
+			continue // what has it may still make it its own
 		}
 		c.outlived(e)
 	}
@@ -200,6 +217,10 @@ func (c *Core) remove(ev Remove) {
 		return
 	case e == nil: // parked
 		e = &entry{rec: ev.Record, place: placeGone}
+	}
+	if c.isBusy(e) {
+		c.do(Reply{Token: ev.Token, Err: fmt.Errorf("removing %s while it is put together with others: %w", e.rec.ID, ErrBusy)})
+		return
 	}
 	c.counters.BundlesDeleted++
 	c.notify(app.EventDeleted, e.rec.ID, bundle.EID{}, e.rec.Size, "removed by the operator")

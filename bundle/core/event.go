@@ -19,8 +19,8 @@ const FirstOwnToken Token = 1 << 63
 type LinkID uint64
 
 // Event is something that happened. The events are Arrival, Committed, Loaded,
-// LinkUp, LinkDown, Sent, Receive, Cancel, Ack, Release, Remove, PlanChanged,
-// ClockStepped, Tick and Shutdown.
+// LinkUp, LinkDown, Sent, Receive, Cancel, Ack, Release, Remove, Assembled,
+// PlanChanged, ClockStepped, Tick and Shutdown.
 type Event interface{ isEvent() }
 
 // Arrival is a bundle whose bytes are staged under Token: one that came over a
@@ -35,6 +35,9 @@ type Arrival struct {
 
 	// Known is what the store knows of the bundle's ID.
 	Known store.Trace
+	// Whole is what it knows of the whole bundle when this is a fragment for
+	// an endpoint of this node.
+	Whole store.Trace
 	// Admin is the payload when the bundle is an administrative record for
 	// this node, and nil otherwise.
 	Admin []byte
@@ -65,6 +68,9 @@ type LinkUp struct {
 	Link   LinkID
 	Peer   bundle.EID
 	Dialed bool
+	// MaxTransfer is the largest bundle that the neighbour takes, in bytes; 0
+	// for any.
+	MaxTransfer uint64
 }
 
 // LinkDown tells that a session has ended. Every Transmit on it has been answered
@@ -106,6 +112,18 @@ type Remove struct {
 	Record store.Record
 }
 
+// Assembled tells that a bundle was put together and is staged under Token, or why
+// not. It is answered by a Reply.
+type Assembled struct {
+	Token Token
+	Whole bundle.ID
+	// Known is what the store knows of the whole bundle.
+	Known store.Trace
+
+	HeaderLen, PayloadLen, Size int64
+	Err                         error
+}
+
 // PlanChanged replaces the contact plan.
 type PlanChanged struct{ Plan *contact.Plan }
 
@@ -130,6 +148,7 @@ func (Cancel) isEvent()       {}
 func (Ack) isEvent()          {}
 func (Release) isEvent()      {}
 func (Remove) isEvent()       {}
+func (Assembled) isEvent()    {}
 func (PlanChanged) isEvent()  {}
 func (ClockStepped) isEvent() {}
 func (Tick) isEvent()         {}

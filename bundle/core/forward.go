@@ -32,8 +32,13 @@ func (c *Core) query(rec *store.Record, excluded []bundle.EID) route.Query {
 // dead end, because a plan was wrong or has changed, goes back where it came from.
 func (c *Core) next(e *entry) (bundle.EID, error) {
 	shunned, some := e.shunned(c.now)
-	q := c.query(&e.rec, shunned)
+	q := c.query(&e.rec, joined(shunned, c.narrow(e)))
+	q.Size = c.size(e)
 	d, err := c.router.Next(q, c.now)
+	if least := c.least(e); least > 0 && (isTooLarge(err) || errors.Is(err, route.ErrTooLate)) {
+		q.Size = least // then in pieces
+		d, err = c.router.Next(q, c.now)
+	}
 	if err != nil && !some && e.rec.Custodial && !q.Previous.IsNull() {
 		q.Previous = bundle.EID{}
 		d, err = c.router.Next(q, c.now)
@@ -112,6 +117,8 @@ func (c *Core) pump() {
 		for n.out < share && c.canSend(n) {
 			// The window counts from when what is ahead has left.
 			start := max(c.now, n.busyTill)
+			n.window.Most = n.most
+			room := n.window.Room(start)
 			if urgent > bundle.PriorityBulk {
 				if item, ok := n.queue.Next(&n.window, start); ok && item.Priority < urgent {
 					break
@@ -121,7 +128,7 @@ func (c *Core) pump() {
 			if !ok {
 				break
 			}
-			c.transmit(n, item)
+			c.transmit(n, item, room)
 		}
 	}
 }
@@ -136,13 +143,17 @@ func (c *Core) canSend(n *neighbour) bool {
 	return len(n.flying) == 0 || n.flyingBytes < n.flyingLimit()
 }
 
-func (c *Core) transmit(n *neighbour, item schedule.Item) {
+// transmit hands a bundle to a link, or the piece of it that room bytes are enough
+// for.
+func (c *Core) transmit(n *neighbour, item schedule.Item, room int64) {
 	e := c.entries[item.Handle]
 	c.move(e, placeFlying, n)
-	n.flying[item.Handle] = item.Size
-	n.flyingBytes += item.Size
+	piece, size := c.piece(n, e, room)
+	e.piece = piece
+	n.flying[item.Handle] = size
+	n.flyingBytes += size
 	if n.rate != 0 {
-		n.busyTill = max(n.busyTill, c.now).Add(n.rate.Duration(item.Size))
+		n.busyTill = max(n.busyTill, c.now).Add(n.rate.Duration(size))
 	}
 	if !slices.Contains(e.sentTo, n.Peer) {
 		e.sentTo = append(e.sentTo, n.Peer)
@@ -156,7 +167,7 @@ func (c *Core) transmit(n *neighbour, item schedule.Item) {
 		c.book.Attempt(item.Handle)
 		changes.Custody = &bundle.Custody{Custodian: e.rec.Own.Custodian, SeqID: e.rec.Own.SeqID, SeqNum: e.rec.Own.SeqNum}
 	}
-	c.do(Transmit{Link: n.link, Record: e.rec, Changes: changes})
+	c.do(Transmit{Link: n.link, Record: e.rec, Piece: piece, Changes: changes})
 }
 
 // sent takes the fate of a transmission.
@@ -182,6 +193,8 @@ func (c *Core) sent(ev Sent) {
 	case refused != nil:
 		c.notify(app.EventSendFailed, e.rec.ID, n.Peer, size, ev.Err.Error())
 		c.refusedBy(n, e, refused.Reason)
+	case errors.Is(ev.Err, bundle.ErrNotFragmentable):
+		c.wholeAgain(e)
 	default:
 		// Not at once: the news that the session has ended may be on its way,
 		// and what cannot be read fails again.
@@ -195,6 +208,10 @@ func (c *Core) sent(ev Sent) {
 func (c *Core) reached(n *neighbour, e *entry) {
 	n.refusals = 0
 	c.counters.BundlesSent++
+	if e.piece != (Piece{}) {
+		c.pieceReached(n, e)
+		return
+	}
 	c.notify(app.EventSent, e.rec.ID, n.Peer, e.rec.Size, "")
 	c.report(&e.rec, bundle.FlagReportForwarded, bundle.ReasonNone)
 	if !e.rec.Custodial {

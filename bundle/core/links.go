@@ -48,7 +48,8 @@ type neighbour struct {
 	busyTill    dtntime.Time // when what was handed to the link has left it, at its rate
 	refusedTill dtntime.Time // the neighbour has no room until then
 	refusals    int
-	answers     bool // it has sent a custody signal about a bundle for another node
+	most        int64 // bytes, the largest bundle that it takes; 0 for any
+	answers     bool  // it has sent a custody signal about a bundle for another node
 }
 
 func (c *Core) addNeighbour(n Neighbour) *neighbour {
@@ -117,6 +118,7 @@ func (c *Core) linkUp(e LinkUp) {
 	n.link, n.dialed, n.since = e.Link, e.Dialed, c.now
 	n.refusedTill, n.refusals = 0, 0
 	c.flushNext = 0
+	c.setMost(n, e.MaxTransfer)
 	c.notifyLink(app.EventLinkUp, n.Peer, "")
 	c.linkStanding()
 	if !n.Always && c.standing(n) {

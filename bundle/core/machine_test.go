@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -208,6 +209,8 @@ func (m *machine) carryOut(effect core.Effect) {
 	case core.Deliver:
 		m.w.note("%s delivers %s", m.id, e.Record.ID)
 		m.received(e.Record)
+	case core.Assemble:
+		m.assemble(e)
 	case core.Connect:
 		m.wanted = append(m.wanted, e.Peer)
 		m.dial(e.Peer, m.epoch)
@@ -353,7 +356,59 @@ func (m *machine) arrive(link core.LinkID, raw []byte, answer func(error)) {
 	if b.Primary.Destination == m.id && b.Primary.Flags&bundle.FlagAdminRecord != 0 {
 		a.Admin = payload
 	}
+	if id := b.ID(); id.Fragment {
+		if a.Whole, err = m.store.Find(id.Whole()); err != nil {
+			m.w.t.Fatal(err)
+		}
+	}
 	m.step(a)
+}
+
+// assemble puts a bundle together some time later.
+func (m *machine) assemble(e core.Assemble) {
+	m.w.note("%s puts %s together from %d parts", m.id, e.Whole, len(e.Parts))
+	var payload []byte
+	var whole bundle.Bundle
+	for i, part := range e.Parts {
+		content, err := m.store.Open(part.Record.Handle)
+		if err != nil {
+			m.w.t.Fatal(err)
+		}
+		raw, err := io.ReadAll(io.NewSectionReader(content, 0, content.Size()))
+		if err != nil {
+			m.w.t.Fatal(err)
+		}
+		_ = content.Close()
+		b, data, err := bundle.Parse(raw, bundle.DefaultLimits())
+		if err != nil {
+			m.w.t.Fatal(err)
+		}
+		if i == 0 {
+			if whole, err = b.Whole(); err != nil {
+				m.w.t.Fatal(err)
+			}
+		}
+		payload = append(payload, data[part.From:part.From+part.Length]...)
+	}
+	raw, epoch := whole.Append(nil, payload), m.epoch
+	if f := m.w.sent[e.Whole]; f != nil && !bytes.Equal(f.payload, payload) {
+		m.w.fail("%s was put together wrongly", e.Whole)
+	}
+	m.w.after(dtntime.Duration(m.w.rng.Intn(50)), func() {
+		if m.epoch != epoch {
+			return
+		}
+		known, err := m.store.Find(e.Whole)
+		if err != nil {
+			m.w.t.Fatal(err)
+		}
+		m.token++
+		m.staged[m.token] = m.stage(raw)
+		m.step(core.Assembled{
+			Token: m.token, Whole: e.Whole, Known: known,
+			HeaderLen: int64(whole.HeaderLen()), PayloadLen: int64(len(payload)), Size: int64(len(raw)),
+		})
+	})
 }
 
 // send sends a bundle as an application of this node.
@@ -369,7 +424,7 @@ func (m *machine) send(to int, custody bool, size int, opts ...bundletest.Option
 	if err != nil {
 		m.w.t.Fatal(err)
 	}
-	f := &fate{id: parsed.ID(), custody: custody, expiry: parsed.Expiry(m.w.now)}
+	f := &fate{id: parsed.ID(), payload: payload, custody: custody, expiry: parsed.Expiry(m.w.now)}
 	m.w.sent[f.id] = f
 	m.w.order = append(m.w.order, f.id)
 	m.w.note("%s sends %s to %d", m.id, f.id, to)
@@ -382,6 +437,9 @@ func (m *machine) send(to int, custody bool, size int, opts ...bundletest.Option
 	})
 	return f
 }
+
+// divisible lets a bundle be cut.
+func divisible(b *bundle.Bundle) { b.Primary.Flags &^= bundle.FlagMustNotFragment }
 
 // transmit puts a stored bundle on a session.
 func (m *machine) transmit(e core.Transmit) {
@@ -422,7 +480,7 @@ func (m *machine) checkWindow(to *machine, e core.Transmit) {
 				return
 			}
 		}
-	case !c.Fits(e.Record.Size, m.w.now):
+	case e.Piece == (core.Piece{}) && !c.Fits(e.Record.Size, m.w.now), !c.Fits(int64(e.Piece.Length), m.w.now):
 		m.w.fail("%s transmits %d bytes to %s, which do not fit into the contact", m.id, e.Record.Size, to.id)
 	}
 }
@@ -444,7 +502,14 @@ func (m *machine) encode(e core.Transmit) ([]byte, *bundle.Bundle, error) {
 	if err := e.Changes.Apply(&b, &e.Record, m.w.now); err != nil {
 		return nil, nil, fmt.Errorf("changing the header: %w", err)
 	}
-	return b.Append(nil, payload), &b, nil
+	if e.Piece == (core.Piece{}) {
+		return b.Append(nil, payload), &b, nil
+	}
+	part, err := b.Fragment(e.Piece.Offset, e.Piece.Length)
+	if err != nil {
+		return nil, nil, err
+	}
+	return part.Append(nil, payload[e.Piece.Offset:e.Piece.Offset+e.Piece.Length]), &part, nil
 }
 
 // received is the application: it makes a bundle its own after a while.

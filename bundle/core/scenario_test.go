@@ -27,7 +27,7 @@ import (
 // and then
 //
 //	at T                            lets time pass until T
-//	send NAME A B [plain] [size N] [lifetime S] [priority P]
+//	send NAME A B [plain] [divisible] [size N] [lifetime S] [priority P]
 //	lose A B bundle|signal          what A transmits to B next vanishes
 //	crash N, boot N, forget N       forget loses the counters
 //	power N before|after put|delete cuts the power around the next such commit
@@ -37,6 +37,7 @@ import (
 //	want NAME custody N,N|-         who has it in custody
 //	want NAME delivered K           how often it was delivered
 //	want NAME sent A B K            how many transfers of it began
+//	want NAME pieces A B K          how many transfers of parts of it began
 //	want NAME refused               its sender was told that it is not taken
 //	news N KIND K                   how many such events a node told of
 func TestScenarios(t *testing.T) {
@@ -93,7 +94,7 @@ func runScript(t *testing.T, file string) {
 
 // args reads the numbers that a command ends with.
 func args(words []string) []int {
-	list := make([]int, 8)
+	list := make([]int, max(8, len(words)))
 	for i := range words {
 		list[i], _ = strconv.Atoi(words[i])
 	}
@@ -224,6 +225,9 @@ func (s *script) send(words []string) error {
 			opts = append(opts, bundletest.Priority(bundle.Priority(value)))
 		}
 	}
+	if slices.Contains(words, "divisible") {
+		opts = append(opts, divisible)
+	}
 	s.names[words[0]] = s.node(n[0]).send(n[1], !slices.Contains(words, "plain"), size, opts...)
 	return nil
 }
@@ -248,6 +252,16 @@ func (s *script) want(words []string) error {
 		}
 	case "sent":
 		if got := s.w.transfers[fmt.Sprintf("%s %d->%d", f.id, n[0], n[1])]; got != n[2] {
+			return fmt.Errorf("%d transfers", got)
+		}
+	case "pieces":
+		got := 0
+		for what, times := range s.w.transfers {
+			if strings.HasPrefix(what, f.id.String()+"+") && strings.HasSuffix(what, fmt.Sprintf(" %d->%d", n[0], n[1])) {
+				got += times
+			}
+		}
+		if got != n[2] {
 			return fmt.Errorf("%d transfers", got)
 		}
 	case "refused":

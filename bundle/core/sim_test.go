@@ -174,8 +174,13 @@ func (w *world) sendSomething() {
 		lifetime = dtntime.Duration(1+w.rng.Intn(20)) * dtntime.Minute
 	}
 	size := []int{10, 1000, 60_000}[w.rng.Intn(3)] + w.rng.Intn(1000)
-	m.send(to.number, w.rng.Intn(4) > 0, size,
-		bundletest.Lifetime(lifetime), bundletest.Priority(bundle.Priority(w.rng.Intn(3))))
+	opts := []bundletest.Option{bundletest.Lifetime(lifetime), bundletest.Priority(bundle.Priority(w.rng.Intn(3)))}
+	custody := w.rng.Intn(4) > 0
+	if !custody && w.rng.Intn(2) == 0 {
+		opts = append(opts, divisible)
+		size *= 1 + w.rng.Intn(8)
+	}
+	m.send(to.number, custody, size, opts...)
 }
 
 func (w *world) cutSomething() {

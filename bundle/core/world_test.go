@@ -57,6 +57,7 @@ type faults struct {
 // fate is what became of a bundle that an application sent.
 type fate struct {
 	id        bundle.ID
+	payload   []byte
 	custody   bool
 	expiry    dtntime.Time
 	accepted  bool

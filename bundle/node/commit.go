@@ -111,18 +111,19 @@ func (c *committer) commit(group []core.Persist) {
 	outcomes := make([]error, len(group))
 	var changing, putting []int
 	for i, p := range group {
-		puts := false
+		puts := slices.ContainsFunc(p.Ops, func(op store.Op) bool { _, ok := op.(store.Put); return ok })
 		for _, op := range p.Ops {
 			switch op := op.(type) {
 			case store.SetCounter:
 				counters = append(counters, op)
 			case store.Put:
-				puts = true
 				if op.Staged == nil {
 					outcomes[i] = fmt.Errorf("storing %s: %w: %w", op.Record.ID, errUnstaged, store.ErrQuota)
 				}
 			default:
-				changes = append(changes, op)
+				if !puts { // else it goes with the Put
+					changes = append(changes, op)
+				}
 			}
 		}
 		switch {

@@ -171,7 +171,7 @@ func (n *Node) serve(ctx context.Context, sess convergence.Session, layer string
 	})
 	n.log.Info("link is up", "peer", s.peer, "address", sess.RemoteAddr())
 	n.post(input{call: func(*core.Core) { n.live[s.id] = s }})
-	n.post(input{event: core.LinkUp{Link: s.id, Peer: s.peer, Dialed: dialed}})
+	n.post(input{event: core.LinkUp{Link: s.id, Peer: s.peer, Dialed: dialed, MaxTransfer: sess.MaxTransfer()}})
 
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var parts sync.WaitGroup

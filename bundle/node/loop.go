@@ -106,6 +106,20 @@ func (n *Node) take(in input) {
 			return
 		}
 		e.Known = known
+		if id := e.Bundle.ID(); id.Fragment && e.Bundle.Primary.Destination.Node() == n.cfg.Node {
+			if e.Whole, err = n.cfg.Store.Find(id.Whole()); err != nil {
+				n.reply(core.Reply{Token: r.token, Err: fmt.Errorf("looking up %s: %w", id.Whole(), err)})
+				return
+			}
+		}
+		n.step(e)
+	case core.Assembled:
+		e.Token = r.token
+		known, err := n.cfg.Store.Find(e.Whole)
+		if err != nil && e.Err == nil {
+			e.Err = fmt.Errorf("looking up %s: %w", e.Whole, err)
+		}
+		e.Known = known
 		n.step(e)
 	case core.Receive:
 		e.Token = r.token
@@ -159,6 +173,8 @@ func (n *Node) step(e core.Event) {
 			if !n.deliver(x) {
 				follow = append(follow, core.Release{Handle: x.Record.Handle})
 			}
+		case core.Assemble:
+			n.assemble(x)
 		case core.Connect:
 			if d := n.dialers[x.Peer]; d != nil {
 				d.want(true)
@@ -224,6 +240,9 @@ func (n *Node) reply(x core.Reply) {
 		r.reply <- x.Err
 	}
 	if r.incoming == nil {
+		if r.reply == nil && x.Err != nil {
+			n.log.Warn("could not put a bundle together from its fragments; will try again", "error", x.Err)
+		}
 		return
 	}
 	if x.Err == nil {

@@ -31,6 +31,9 @@ const (
 	EchoService = 7
 
 	inputBacklog = 1024
+	// assemblingShare is the part of the store's quota, as its inverse, that
+	// fragments may take while they wait for the rest of their bundles.
+	assemblingShare = 4
 	// closeGrace is how long running transfers may take to finish when a session
 	// or the node ends.
 	closeGrace = 2 * time.Second
@@ -92,6 +95,9 @@ type Node struct {
 	committer *committer
 	dialers   map[bundle.EID]*dialer
 	sessions  sync.WaitGroup
+	works     sync.WaitGroup  // started by loop
+	working   context.Context // of works
+	stopWorks context.CancelFunc
 	lastLink  atomic.Uint64
 	stopped   chan struct{} // closed when the loop has ended
 
@@ -137,6 +143,7 @@ func New(cfg Config) (*Node, error) {
 		pending: make(map[core.Token]*request), live: make(map[core.LinkID]*session),
 		links: make(map[bundle.EID]*linkState), started: cfg.Clock.Now(),
 	}
+	n.working, n.stopWorks = context.WithCancel(context.Background())
 	n.committer = newCommitter(cfg.Store, n.post)
 	var neighbours []core.Neighbour
 	for _, l := range cfg.Links {
@@ -150,7 +157,8 @@ func New(cfg Config) (*Node, error) {
 	c, err := core.New(core.Config{
 		Node: cfg.Node, Neighbours: neighbours, Routes: cfg.Routes, Plan: cfg.Plan,
 		AcceptCustody: cfg.AcceptCustody, Custody: n.custodyPolicy(), Aggregate: cfg.Aggregate, StatusReports: cfg.StatusReports, MaxBundle: cfg.MaxBundle,
-		MaxResident: cfg.MaxResident, NextHandle: cfg.Store.NextHandle, Counter: cfg.Store.Counter, Stamp: n.stamps.next,
+		MaxAssembling: cfg.Store.Stats().Quota / assemblingShare, MaxResident: cfg.MaxResident,
+		NextHandle: cfg.Store.NextHandle, Counter: cfg.Store.Counter, Stamp: n.stamps.next,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the node: %w", err)
@@ -207,6 +215,8 @@ func (n *Node) Run(ctx context.Context) error {
 	n.committer.drain()
 	stopLooping()
 	loop.Wait()
+	n.stopWorks()
+	n.works.Wait()
 	stopCommitting()
 	commits.Wait()
 	n.hub.close()

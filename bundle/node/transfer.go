@@ -44,7 +44,7 @@ func (n *Node) stage(in io.Reader, staged store.Staged, buf []byte) (core.Arriva
 		return core.Arrival{}, fmt.Errorf("reading the header of a bundle: %w", err)
 	}
 	a := core.Arrival{Bundle: b, HeaderLen: r.HeaderLen()}
-	if b.Primary.Flags&bundle.FlagAdminRecord != 0 && b.Primary.Destination == n.cfg.Node {
+	if b.Primary.Flags&bundle.FlagAdminRecord != 0 && b.Primary.Destination == n.cfg.Node && b.Primary.Flags&bundle.FlagFragment == 0 {
 		if b.Payload.Length > maxAdminRecord {
 			return a, &bundle.ParseError{Section: "RFC 9171 section 6.1", Reason: fmt.Sprintf("administrative record of %d bytes", b.Payload.Length), Err: bundle.ErrLimit}
 		}
@@ -100,32 +100,59 @@ func (n *Node) send(ctx context.Context, s *session, x core.Transmit) (convergen
 		return nil, fmt.Errorf("opening %s to send it: %w", x.Record.ID, err)
 	}
 	defer content.Close() // read to its end, or given up, when Send returns
-	header, err := n.header(content, x)
+	b, err := n.header(content, x)
 	if err != nil {
 		return nil, err
 	}
-	rest := io.NewSectionReader(content, x.Record.HeaderLen, x.Record.Size-x.Record.HeaderLen)
-	length := int64(len(header)) + rest.Size()
-	transfer, err := s.Send(ctx, length, io.MultiReader(bytes.NewReader(header), rest))
+	length, body, err := encoding(b, content, x)
+	if err != nil {
+		return nil, err
+	}
+	transfer, err := s.Send(ctx, length, body)
 	if err != nil {
 		return nil, fmt.Errorf("sending %s: %w", x.Record.ID, err)
 	}
 	return transfer, nil
 }
 
-// header returns the header of a stored bundle as it is to be sent now.
-func (n *Node) header(content io.ReaderAt, x core.Transmit) ([]byte, error) {
-	raw := make([]byte, x.Record.HeaderLen)
-	if _, err := content.ReadAt(raw, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("reading the header of %s: %w", x.Record.ID, err)
+// encoding returns the bytes of a bundle with header b and how many they are. Those
+// behind the header go out as they are stored, unless it is a piece of them.
+func encoding(b *bundle.Bundle, content io.ReaderAt, x core.Transmit) (int64, io.Reader, error) {
+	if x.Piece == (core.Piece{}) {
+		header := b.AppendHeader(nil)
+		rest := io.NewSectionReader(content, x.Record.HeaderLen, x.Record.Size-x.Record.HeaderLen)
+		return int64(len(header)) + rest.Size(), io.MultiReader(bytes.NewReader(header), rest), nil
 	}
-	parsed, err := bundle.NewReader(bytes.NewReader(raw), bundle.DefaultLimits()).Header()
+	part, err := b.Fragment(x.Piece.Offset, x.Piece.Length)
 	if err != nil {
-		return nil, fmt.Errorf("reading the stored header of %s: %w", x.Record.ID, err)
+		return 0, nil, err
+	}
+	payload := io.NewSectionReader(content, x.Record.HeaderLen+int64(x.Piece.Offset), int64(x.Piece.Length))
+	return int64(part.EncodedLen()), part.Stream(payload), nil
+}
+
+// header returns the header of a stored bundle as it is to be sent now.
+func (n *Node) header(content io.ReaderAt, x core.Transmit) (*bundle.Bundle, error) {
+	parsed, err := storedHeader(content, &x.Record)
+	if err != nil {
+		return nil, err
 	}
 	b := parsed.Clone()
 	if err := x.Changes.Apply(&b, &x.Record, n.now()); err != nil {
 		return nil, err
 	}
-	return b.AppendHeader(nil), nil
+	return &b, nil
+}
+
+// storedHeader reads the header of a stored bundle.
+func storedHeader(content io.ReaderAt, rec *store.Record) (*bundle.Bundle, error) {
+	raw := make([]byte, rec.HeaderLen)
+	if _, err := content.ReadAt(raw, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("reading the header of %s: %w", rec.ID, err)
+	}
+	b, err := bundle.NewReader(bytes.NewReader(raw), bundle.DefaultLimits()).Header()
+	if err != nil {
+		return nil, fmt.Errorf("reading the stored header of %s: %w", rec.ID, err)
+	}
+	return b, nil
 }
