@@ -426,7 +426,7 @@ func TestStageMemory(t *testing.T) {
 // TestOrphans checks that files of bundles that were never committed go.
 func TestOrphans(t *testing.T) {
 	dir := t.TempDir()
-	o := badgerstore.Options{Logger: slog.New(slog.DiscardHandler), Reserve: 1 << 20}
+	o := badgerstore.Options{Logger: slog.New(slog.DiscardHandler), SmallLimit: 256 << 10, Reserve: 1 << 20}
 	s := mustOpen(t, dir, o)
 	r, err := storetest.Put(s, 1, 400_000)
 	if err != nil {
