@@ -11,6 +11,10 @@ import (
 	"perigee/bundle/store"
 )
 
+// timersSlack is how many timers may have outlived their reason, beside one for
+// each bundle in memory.
+const timersSlack = 1024
+
 // place is where a stored bundle stands.
 type place uint8
 
@@ -72,6 +76,12 @@ func (c *Core) enter(l *lane, rec store.Record) {
 	e := &entry{rec: rec, lane: l}
 	c.entries[rec.Handle] = e
 	l.residents.add(e)
+	if c.expiries.Len() > 2*len(c.entries)+timersSlack {
+		c.expiries.Keep(func(at dtntime.Time, h store.Handle) bool {
+			e := c.entries[h]
+			return e != nil && e.rec.Expiry == at
+		})
+	}
 	c.expiries.Add(rec.Expiry, rec.Handle)
 	switch rec.Duty {
 	case store.DutyDeliver:
@@ -176,6 +186,12 @@ func (c *Core) dispatch(e *entry, again bool) {
 func (c *Core) toLimbo(e *entry, until dtntime.Time) {
 	c.move(e, placeLimbo, nil)
 	e.hold = until
+	if c.holds.Len() > 2*len(c.entries)+timersSlack {
+		c.holds.Keep(func(at dtntime.Time, h store.Handle) bool {
+			e := c.entries[h]
+			return e != nil && e.place == placeLimbo && e.hold == at
+		})
+	}
 	if until != 0 {
 		c.holds.Add(until, e.rec.Handle)
 	}

@@ -21,6 +21,10 @@ type Book struct {
 	flights int
 }
 
+// timersSlack is how many timers may have outlived their reason, beside one for
+// each bundle.
+const timersSlack = 1024
+
 type item struct {
 	handle   store.Handle
 	seqID    uint64
@@ -80,7 +84,14 @@ func (b *Book) unlist(it *item) {
 	if i == len(list) {
 		return
 	}
-	if list = slices.Delete(list, i, i+1); len(list) > 0 {
+	// Most are released in the order of their numbers, so the shorter side moves.
+	if i < len(list)/2 {
+		copy(list[1:i+1], list[:i])
+		list = list[1:]
+	} else {
+		list = slices.Delete(list, i, i+1)
+	}
+	if len(list) > 0 {
 		b.byID[it.seqID] = list
 	} else {
 		delete(b.byID, it.seqID)
@@ -99,6 +110,12 @@ func (b *Book) Sent(h store.Handle, next bundle.EID, deadline dtntime.Time) {
 	}
 	it.next = next
 	it.deadline = max(deadline, 1)
+	if b.timers.Len() > 2*len(b.items)+timersSlack {
+		b.timers.Keep(func(at dtntime.Time, h store.Handle) bool {
+			it := b.items[h]
+			return it != nil && it.deadline == at
+		})
+	}
 	b.timers.Add(it.deadline, h)
 }
 

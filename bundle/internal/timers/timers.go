@@ -6,6 +6,7 @@ package timers
 import (
 	"cmp"
 	"container/heap"
+	"slices"
 
 	"perigee/bundle/dtntime"
 )
@@ -26,6 +27,22 @@ func (t *Timers[T]) Due(now dtntime.Time) (at dtntime.Time, value T, ok bool) {
 	}
 	e := heap.Pop(&t.entries).(entry[T])
 	return e.at, e.value, true
+}
+
+// Len counts the entries, with those that have outlived their reason.
+func (t *Timers[T]) Len() int { return len(t.entries) }
+
+// Keep drops the entries that keep does not want, and those that are there twice.
+func (t *Timers[T]) Keep(keep func(at dtntime.Time, value T) bool) {
+	kept := make(map[entry[T]]bool)
+	t.entries = slices.DeleteFunc(t.entries, func(e entry[T]) bool {
+		if kept[e] || !keep(e.at, e.value) {
+			return true
+		}
+		kept[e] = true
+		return false
+	})
+	heap.Init(&t.entries)
 }
 
 // Next returns the time of the first entry, or dtntime.Forever.
