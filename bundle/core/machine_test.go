@@ -49,6 +49,8 @@ type machine struct {
 	news     []app.Event
 	full     bool  // the store has no room
 	room     int64 // for custody; 0: without limit
+	// saidBytes are the bytes of records that the core made itself.
+	saidBytes int64
 	// power tells whether it fails just before or just after a commit.
 	power func(ops []store.Op, after bool) bool
 }
@@ -233,6 +235,7 @@ func (m *machine) persist(e core.Persist) {
 			continue
 		}
 		if put = m.staged[e.Token]; e.Inline != nil {
+			m.saidBytes += p.Record.PayloadLen
 			put = m.stage(e.Inline)
 		}
 		delete(m.staged, e.Token)

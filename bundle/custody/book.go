@@ -211,6 +211,9 @@ type Outstanding struct {
 
 // List returns up to limit bundles of the book, in order of handle.
 func (b *Book) List(limit int) []Outstanding {
+	if limit <= 0 {
+		return nil
+	}
 	list := make([]Outstanding, 0, len(b.items))
 	for _, it := range b.items {
 		list = append(list, Outstanding{it.handle, it.seqID, it.seqNum, it.attempts, it.next, it.deadline})
