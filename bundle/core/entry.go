@@ -76,6 +76,9 @@ func (c *Core) enter(l *lane, rec store.Record) {
 	e := &entry{rec: rec, lane: l}
 	c.entries[rec.Handle] = e
 	l.residents.add(e)
+	if isOwnRecord(&rec) {
+		c.reports.waiting++
+	}
 	if c.expiries.Len() > 2*len(c.entries)+timersSlack {
 		c.expiries.Keep(func(at dtntime.Time, h store.Handle) bool {
 			e := c.entries[h]
@@ -125,6 +128,9 @@ func (c *Core) strike(e *entry) {
 	c.move(e, placeGone, nil)
 	delete(c.entries, e.rec.Handle)
 	e.lane.residents.remove(e)
+	if isOwnRecord(&e.rec) {
+		c.reports.waiting--
+	}
 	c.book.Drop(e.rec.Handle)
 	if c.unread && c.resident() <= c.cfg.MaxResident/2-c.chunk() {
 		c.unread, c.reviewing = false, true
