@@ -100,15 +100,9 @@ func (n *Node) take(in input) {
 	switch e := in.event.(type) {
 	case core.Arrival:
 		e.Token = r.token
-		known, err := n.cfg.Store.Find(e.Bundle.ID())
-		if err != nil {
-			n.reply(core.Reply{Token: r.token, Err: fmt.Errorf("looking up %s: %w", e.Bundle.ID(), err)})
-			return
-		}
-		e.Known = known
-		if id := e.Bundle.ID(); id.Fragment && e.Bundle.Primary.Destination.Node() == n.cfg.Node {
-			if e.Whole, err = n.cfg.Store.Find(id.Whole()); err != nil {
-				n.reply(core.Reply{Token: r.token, Err: fmt.Errorf("looking up %s: %w", id.Whole(), err)})
+		if r.incoming != nil { // the IDs of bundles made here are new, see compose
+			if err := n.lookUp(&e); err != nil {
+				n.reply(core.Reply{Token: r.token, Err: err})
 				return
 			}
 		}
@@ -137,6 +131,21 @@ func (n *Node) take(in input) {
 		e.Record = rec
 		n.step(e)
 	}
+}
+
+// lookUp adds what the store knows of a bundle that came.
+func (n *Node) lookUp(e *core.Arrival) (err error) {
+	id := e.Bundle.ID()
+	if e.Known, err = n.cfg.Store.Find(id); err != nil {
+		return fmt.Errorf("looking up %s: %w", id, err)
+	}
+	if !id.Fragment || e.Bundle.Primary.Destination.Node() != n.cfg.Node {
+		return nil
+	}
+	if e.Whole, err = n.cfg.Store.Find(id.Whole()); err != nil {
+		return fmt.Errorf("looking up %s: %w", id.Whole(), err)
+	}
+	return nil
 }
 
 // withdraw takes back a receive request. If a bundle was handed over just before,
