@@ -11,10 +11,6 @@ import (
 	"perigee/bundle/store"
 )
 
-// timersSlack is how many timers may have outlived their reason, beside one for
-// each bundle in memory.
-const timersSlack = 1024
-
 // place is where a stored bundle stands.
 type place uint8
 
@@ -76,16 +72,11 @@ func (c *Core) enter(l *lane, rec store.Record) {
 	e := &entry{rec: rec, lane: l}
 	c.entries[rec.Handle] = e
 	l.residents.add(e)
-	if isOwnRecord(&rec) {
-		c.reports.waiting++
-	}
-	if c.expiries.Len() > 2*len(c.entries)+timersSlack {
-		c.expiries.Keep(func(at dtntime.Time, h store.Handle) bool {
-			e := c.entries[h]
-			return e != nil && e.rec.Expiry == at
-		})
-	}
 	c.expiries.Add(rec.Expiry, rec.Handle)
+	c.expiries.Prune(len(c.entries), func(at dtntime.Time, h store.Handle) bool {
+		e := c.entries[h]
+		return e != nil && e.rec.Expiry == at
+	})
 	switch rec.Duty {
 	case store.DutyDeliver:
 		c.offer(e)
@@ -128,9 +119,6 @@ func (c *Core) strike(e *entry) {
 	c.move(e, placeGone, nil)
 	delete(c.entries, e.rec.Handle)
 	e.lane.residents.remove(e)
-	if isOwnRecord(&e.rec) {
-		c.reports.waiting--
-	}
 	c.book.Drop(e.rec.Handle)
 	if c.unread && c.resident() <= c.cfg.MaxResident/2-c.chunk() {
 		c.unread, c.reviewing = false, true
@@ -192,14 +180,12 @@ func (c *Core) dispatch(e *entry, again bool) {
 func (c *Core) toLimbo(e *entry, until dtntime.Time) {
 	c.move(e, placeLimbo, nil)
 	e.hold = until
-	if c.holds.Len() > 2*len(c.entries)+timersSlack {
-		c.holds.Keep(func(at dtntime.Time, h store.Handle) bool {
+	if until != 0 {
+		c.holds.Add(until, e.rec.Handle)
+		c.holds.Prune(len(c.entries), func(at dtntime.Time, h store.Handle) bool {
 			e := c.entries[h]
 			return e != nil && e.place == placeLimbo && e.hold == at
 		})
-	}
-	if until != 0 {
-		c.holds.Add(until, e.rec.Handle)
 	}
 }
 

@@ -21,10 +21,6 @@ type Book struct {
 	flights int
 }
 
-// timersSlack is how many timers may have outlived their reason, beside one for
-// each bundle.
-const timersSlack = 1024
-
 type item struct {
 	handle   store.Handle
 	seqID    uint64
@@ -84,14 +80,7 @@ func (b *Book) unlist(it *item) {
 	if i == len(list) {
 		return
 	}
-	// Most are released in the order of their numbers, so the shorter side moves.
-	if i < len(list)/2 {
-		copy(list[1:i+1], list[:i])
-		list = list[1:]
-	} else {
-		list = slices.Delete(list, i, i+1)
-	}
-	if len(list) > 0 {
+	if list = slices.Delete(list, i, i+1); len(list) > 0 {
 		b.byID[it.seqID] = list
 	} else {
 		delete(b.byID, it.seqID)
@@ -110,13 +99,11 @@ func (b *Book) Sent(h store.Handle, next bundle.EID, deadline dtntime.Time) {
 	}
 	it.next = next
 	it.deadline = max(deadline, 1)
-	if b.timers.Len() > 2*len(b.items)+timersSlack {
-		b.timers.Keep(func(at dtntime.Time, h store.Handle) bool {
-			it := b.items[h]
-			return it != nil && it.deadline == at
-		})
-	}
 	b.timers.Add(it.deadline, h)
+	b.timers.Prune(len(b.items), func(at dtntime.Time, h store.Handle) bool {
+		it := b.items[h]
+		return it != nil && it.deadline == at
+	})
 }
 
 // Attempt counts a transmission that begins and returns its number, from 1. It
@@ -211,9 +198,6 @@ type Outstanding struct {
 
 // List returns up to limit bundles of the book, in order of handle.
 func (b *Book) List(limit int) []Outstanding {
-	if limit <= 0 {
-		return nil
-	}
 	list := make([]Outstanding, 0, len(b.items))
 	for _, it := range b.items {
 		list = append(list, Outstanding{it.handle, it.seqID, it.seqNum, it.attempts, it.next, it.deadline})

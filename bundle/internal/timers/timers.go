@@ -29,22 +29,6 @@ func (t *Timers[T]) Due(now dtntime.Time) (at dtntime.Time, value T, ok bool) {
 	return e.at, e.value, true
 }
 
-// Len counts the entries, with those that have outlived their reason.
-func (t *Timers[T]) Len() int { return len(t.entries) }
-
-// Keep drops the entries that keep does not want, and those that are there twice.
-func (t *Timers[T]) Keep(keep func(at dtntime.Time, value T) bool) {
-	kept := make(map[entry[T]]bool)
-	t.entries = slices.DeleteFunc(t.entries, func(e entry[T]) bool {
-		if kept[e] || !keep(e.at, e.value) {
-			return true
-		}
-		kept[e] = true
-		return false
-	})
-	heap.Init(&t.entries)
-}
-
 // Next returns the time of the first entry, or dtntime.Forever.
 func (t *Timers[T]) Next() dtntime.Time {
 	if len(t.entries) == 0 {
@@ -52,6 +36,23 @@ func (t *Timers[T]) Next() dtntime.Time {
 	}
 	return t.entries[0].at
 }
+
+// Len returns the number of entries.
+func (t *Timers[T]) Len() int { return len(t.entries) }
+
+// Prune drops the entries that have outlived their reason when there are more than
+// twice as many entries as reasons, and some: keep tells which are wanted. So what
+// is kept stays in proportion to what there is to look at, at little cost each.
+func (t *Timers[T]) Prune(reasons int, keep func(at dtntime.Time, value T) bool) {
+	if len(t.entries) <= 2*reasons+pruneSlack {
+		return
+	}
+	t.entries = slices.DeleteFunc(t.entries, func(e entry[T]) bool { return !keep(e.at, e.value) })
+	heap.Init(&t.entries)
+}
+
+// pruneSlack keeps Prune from going through short lists again and again.
+const pruneSlack = 64
 
 type entry[T cmp.Ordered] struct {
 	at    dtntime.Time
