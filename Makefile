@@ -36,6 +36,13 @@ test-power: ## cut the power of disks under two daemons (root; CUTS=30, SEED=the
 	unshare --mount --pid --fork --kill-child --mount-proc \
 		go test -count=1 -v -timeout 3h -run '^TestPowerCuts$$' ./testbed/powercut -cuts '$(CUTS)' -seed '$(SEED)'
 
+SEEDS     ?= 2000
+SEED_BASE ?= 1
+
+.PHONY: test-sim
+test-sim: ## simulate SEEDS random worlds (default 2000) from seed SEED_BASE (default 1) on
+	SEEDS=$(SEEDS) SEED_BASE=$(SEED_BASE) go test -count=1 -timeout 1h -run '^TestSimulation$$' ./bundle/core
+
 .PHONY: race
 race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -shuffle=on ./...

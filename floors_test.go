@@ -26,7 +26,6 @@ func floors() map[string]int {
 
 		"perigee/bundle/contact":    2,
 		"perigee/bundle/store":      2,
-		"perigee/bundle/bpsec":      2,
 		"perigee/bundle/bundletest": 2,
 		"perigee/convergence":       2,
 		"perigee/models/darknet":    2,

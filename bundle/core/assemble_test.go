@@ -62,7 +62,7 @@ func TestReassembly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, m, delivered := reassembler(t)
 			u := newUnit(100)
-			w.sent[u.bundle.ID()] = &fate{id: u.bundle.ID(), payload: u.payload, expiry: u.bundle.Expiry(start)}
+			w.sent[u.bundle.ID()] = &fate{id: u.bundle.ID(), primary: u.bundle.Primary, payload: u.payload, expiry: u.bundle.Expiry(start)}
 			for i, cut := range cuts {
 				if len(*delivered) != 0 {
 					t.Fatalf("delivered after %d of %d fragments", i, len(cuts))
@@ -84,7 +84,7 @@ func TestReassembly(t *testing.T) {
 			if n := m.store.Stats().Bundles; n != 1 {
 				t.Errorf("%d bundles in the store, want the whole alone", n)
 			}
-			m.ack(rec.Handle)
+			m.ack(rec)
 			w.pass(second)
 			// What comes again, in whatever form, is known.
 			m.arrive(1, u.part(t, 0, 70), nil)
@@ -117,7 +117,7 @@ func TestReassemblySurvivesRestarts(t *testing.T) {
 	if len(*delivered) != 1 {
 		t.Fatalf("delivered %d times", len(*delivered))
 	}
-	m.ack((*delivered)[0].Handle)
+	m.ack((*delivered)[0])
 	w.pass(second)
 	again()
 	m.arrive(7, u.part(t, 0, 40), nil)

@@ -146,12 +146,12 @@ func TestDeliveredOnceAndReleasedAgain(t *testing.T) {
 	if len(leased) != 1 {
 		t.Fatal("a leased bundle was delivered to another receiver")
 	}
-	b.step(core.Release{Handle: leased[0].Handle})
+	b.giveBack(leased[0])
 	w.pass(second)
 	if len(leased) != 2 || leased[1].ID != f.id {
 		t.Fatalf("after its release, the bundle was delivered %d times", len(leased)-1)
 	}
-	b.ack(leased[1].Handle)
+	b.ack(leased[1])
 	w.pass(second)
 	if f.delivered != 1 {
 		t.Errorf("acknowledged %d times", f.delivered)

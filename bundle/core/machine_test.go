@@ -30,8 +30,11 @@ type machine struct {
 
 	store    *memstore.Store
 	counters map[string]uint64
-	created  uint64
+	made     int64 // payloads
 	lastLink core.LinkID
+	offset   int64   // of its clock, in ms
+	noticed  int64   // the offset that the core knows of
+	drift    float64 // of its clock, as a part of what passes
 
 	up       bool
 	epoch    int // of its lives
@@ -42,27 +45,54 @@ type machine struct {
 	sessions []*session
 	ending   map[core.LinkID]bool // of which the core does not know yet
 	wanted   []bundle.EID
+	waiting  core.Token // of the application that waits for a bundle, or 0
 	diskFree dtntime.Time
 	wake     uint64
 	loads    int
+	most     int                    // bundles in store, at any time
 	deliver  func(rec store.Record) // nil: acknowledged at once
 	news     []app.Event
+	created  bundle.Timestamp
 	full     bool  // the store has no room
+	broken   bool  // the disk has failed, until the next start
+	away     bool  // the application does not ask for bundles
 	room     int64 // for custody; 0: without limit
-	// saidBytes are the bytes of records that the core made itself.
-	saidBytes int64
 	// power tells whether it fails just before or just after a commit.
 	power func(ops []store.Op, after bool) bool
 }
 
 func refusal(r *core.RefusedError) error { return &convergence.RefusedError{Reason: r.Reason} }
 
-// boot starts a node on its store.
+// clockStep is how much a clock must be set for the node to notice.
+const clockStep = int64(second)
+
+// now is what the node's clock shows.
+func (m *machine) now() dtntime.Time {
+	passed := int64(m.w.now - start)
+	return dtntime.Time(int64(m.w.now) + m.offset + int64(m.drift*float64(passed)))
+}
+
+// setClock sets the node's clock, which is an amount ahead of the true time then.
+// The node notices with its next step, within a second.
+func (m *machine) setClock(offset int64) {
+	if offset == m.offset {
+		return
+	}
+	m.w.note("%s has its clock set from %d ms to %d ms", m.id, m.offset, offset)
+	m.offset = offset
+	m.w.after(dtntime.Duration(m.w.rng.Intn(1000)), func() { m.step(core.Tick{}) })
+}
+
+// boot starts a node on its store. One that runs goes on.
 func (m *machine) boot() *machine {
-	m.up = true
+	if m.up {
+		return m
+	}
+	m.up, m.broken, m.noticed = true, false, m.offset
+	m.created = bundle.Timestamp{}
 	m.epoch++
 	m.staged, m.replies = make(map[core.Token]store.Staged), make(map[core.Token]func(error))
-	m.sessions, m.wanted, m.token, m.diskFree = nil, nil, 0, 0
+	m.sessions, m.wanted, m.token, m.diskFree, m.waiting = nil, nil, 0, 0, 0
 	m.ending = make(map[core.LinkID]bool)
 	routes, err := route.NewTable(m.options.routes)
 	if err != nil {
@@ -70,7 +100,7 @@ func (m *machine) boot() *machine {
 	}
 	m.core, err = core.New(core.Config{
 		Node: m.id, Neighbours: m.neighbours(), Routes: routes, Plan: m.plan,
-		AcceptCustody: !m.options.unaware, Custody: m.policy(), Aggregate: 5 * second, MaxBundle: 1 << 30,
+		AcceptCustody: !m.options.unaware, Custody: m.policy(), Aggregate: 5 * second, StatusReports: m.options.reports, MaxBundle: 1 << 30,
 		MaxResident: m.options.resident, NextHandle: m.store.NextHandle,
 		Counter: func(name string) (uint64, error) { return m.counters[name], nil },
 		Stamp:   m.stamp,
@@ -91,7 +121,7 @@ func (m *machine) restore() {
 		m.w.t.Fatal(err)
 	}
 	m.w.note("%s starts with %d lanes", m.id, len(lanes))
-	m.core.Restore(m.w.now, lanes)
+	m.core.Restore(m.now(), lanes)
 	lost, err := m.core.NumbersLost()
 	if err != nil {
 		m.w.t.Fatal(err)
@@ -143,18 +173,26 @@ func (m *machine) neighbours() []core.Neighbour {
 		if other == m || m.options.peers != nil && !slices.Contains(m.options.peers, other.number) {
 			continue
 		}
-		list = append(list, core.Neighbour{Peer: other.id, Always: m.options.always, Dial: m.number < other.number})
+		list = append(list, core.Neighbour{Peer: other.id, Always: m.w.stands(m, other), Dial: m.number < other.number})
 	}
 	return list
 }
 
+// stamp returns a timestamp that this life of the node has not used before.
 func (m *machine) stamp(now dtntime.Time) bundle.Timestamp {
-	m.created++
-	return bundle.Timestamp{Time: now, Sequence: m.created}
+	if now > m.created.Time {
+		m.created = bundle.Timestamp{Time: now}
+	} else {
+		m.created.Sequence++
+	}
+	return m.created
 }
 
 // crash stops a node as a loss of power does.
 func (m *machine) crash() {
+	if !m.up {
+		return
+	}
 	m.w.note("%s crashes", m.id)
 	sessions := m.sessions
 	m.up = false
@@ -167,7 +205,11 @@ func (m *machine) crash() {
 
 // listen waits for bundles at the application's endpoint.
 func (m *machine) listen() {
+	if m.away || m.waiting != 0 || !m.up {
+		return
+	}
 	m.token++
+	m.waiting = m.token
 	m.step(core.Receive{Token: m.token, Endpoint: m.id.WithService(1)})
 }
 
@@ -176,13 +218,18 @@ func (m *machine) step(e core.Event) {
 	if !m.up {
 		return
 	}
-	for _, effect := range slices.Clone(m.core.Step(m.w.now, e)) {
+	if d := m.offset - m.noticed; d > clockStep || d < -clockStep {
+		m.noticed = m.offset
+		m.step(core.ClockStepped{Was: dtntime.Time(int64(m.now()) - d)})
+	}
+	for _, effect := range slices.Clone(m.core.Step(m.now(), e)) {
 		m.carryOut(effect)
 	}
+	m.checkBounds()
 	m.wake++
 	mine, epoch := m.wake, m.epoch
 	if next := m.core.NextWake(); next != dtntime.Forever {
-		m.w.at(next, func() {
+		m.w.after(next.Sub(m.now()), func() {
 			if m.wake == mine && m.epoch == epoch {
 				m.step(core.Tick{})
 			}
@@ -210,6 +257,8 @@ func (m *machine) carryOut(effect core.Effect) {
 		m.transmit(e)
 	case core.Deliver:
 		m.w.note("%s delivers %s", m.id, e.Record.ID)
+		m.waiting = 0
+		m.checkDelivery(e.Record)
 		m.received(e.Record)
 	case core.Assemble:
 		m.assemble(e)
@@ -235,7 +284,6 @@ func (m *machine) persist(e core.Persist) {
 			continue
 		}
 		if put = m.staged[e.Token]; e.Inline != nil {
-			m.saidBytes += p.Record.PayloadLen
 			put = m.stage(e.Inline)
 		}
 		delete(m.staged, e.Token)
@@ -248,23 +296,15 @@ func (m *machine) persist(e core.Persist) {
 		if m.epoch != epoch {
 			return
 		}
-		if m.power != nil && m.power(ops, false) {
-			m.crash()
+		early, late := m.outage(ops)
+		if early {
+			m.fails()
 			return
 		}
-		var err error
-		if put != nil && (m.full || m.w.faults.full > 0 && m.w.rng.Float64() < m.w.faults.full) {
-			put.Discard()
-			err = store.ErrQuota
-		} else {
-			err = m.store.Commit(context.Background(), ops)
-		}
+		err := m.commit(ops, put)
 		m.w.note("%s commits %d: %v", m.id, len(ops), err)
-		if err == nil {
-			m.committed(ops)
-		}
-		if m.power != nil && m.power(ops, true) {
-			m.crash()
+		if late || m.power != nil && m.power(ops, true) {
+			m.fails()
 			return
 		}
 		m.w.after(dtntime.Duration(m.w.rng.Intn(3)), func() {
@@ -273,6 +313,54 @@ func (m *machine) persist(e core.Persist) {
 			}
 		})
 	})
+}
+
+// outage tells whether the power fails just before or just after a commit.
+func (m *machine) outage(ops []store.Op) (before, after bool) {
+	if m.power != nil && m.power(ops, false) {
+		return true, false
+	}
+	if p := m.w.faults.power; p > 0 && m.w.rng.Float64() < p {
+		before = m.w.rng.Intn(2) == 0
+		return before, !before
+	}
+	return false, false
+}
+
+// fails crashes the node. In a simulation it comes back by itself.
+func (m *machine) fails() {
+	m.crash()
+	if m.w.faults.power > 0 {
+		m.w.after(dtntime.Duration(1000+m.w.rng.Intn(100_000)), func() { m.boot() })
+	}
+}
+
+// commit makes ops durable, or says why not. When the disk fails, what was being
+// written may have got there.
+func (m *machine) commit(ops []store.Op, put store.Staged) error {
+	w := m.w
+	fails := !m.broken && w.faults.fail > 0 && w.rng.Float64() < w.faults.fail
+	switch {
+	case m.broken, fails && w.rng.Intn(2) == 0:
+		m.broken = true
+		if put != nil {
+			put.Discard()
+		}
+		return store.ErrFailed
+	case put != nil && (m.full || w.faults.full > 0 && w.rng.Float64() < w.faults.full):
+		put.Discard()
+		return store.ErrQuota
+	}
+	w.leave(m, ops)
+	err := m.store.Commit(context.Background(), ops)
+	if err == nil {
+		m.committed(ops)
+	}
+	if fails && err == nil {
+		m.broken = true
+		return store.ErrFailed
+	}
+	return err
 }
 
 func (m *machine) stage(raw []byte) store.Staged {
@@ -284,59 +372,6 @@ func (m *machine) stage(raw []byte) store.Staged {
 		m.w.t.Fatalf("staging: %v", err)
 	}
 	return st
-}
-
-// committed checks what has become durable.
-func (m *machine) committed(ops []store.Op) {
-	for _, op := range ops {
-		switch op := op.(type) {
-		case store.SetCounter:
-			m.counters[op.Name] = op.Value
-		case store.Put:
-			if f := m.w.sent[op.Record.ID]; f != nil && op.Record.Previous.IsNull() {
-				f.accepted = true
-			}
-		case store.Delete:
-			m.w.left(m, op)
-		}
-	}
-}
-
-// left checks that a bundle may leave a store: nobody may be the last to hold it.
-func (w *world) left(m *machine, op store.Delete) {
-	f := w.sent[op.Gone.ID]
-	if f == nil {
-		return
-	}
-	w.note("%s: %s is %s", m.id, f.id, op.Gone.Reason)
-	switch op.Gone.Reason {
-	case store.GoneDelivered:
-		f.delivered++
-		if f.delivered > 1 {
-			w.fail("%s was delivered twice", f.id)
-		}
-	case store.GoneRemoved:
-		f.removed = true
-	case store.GoneExpired:
-		f.expired = true
-		if w.now < f.expiry {
-			w.fail("%s expired at %s before its time", f.id, m.id)
-		}
-	}
-	if f.custody && f.delivered == 0 && !f.removed && w.now < f.expiry && w.custodians(f.id) == 0 {
-		w.fail("%s (%s) left the last node that had it in custody, %s: %s", f.id, op.Gone.ID, m.id, op.Gone.Reason)
-	}
-}
-
-// custodians counts the nodes that have a bundle durably in custody.
-func (w *world) custodians(id bundle.ID) int {
-	n := 0
-	for _, m := range w.nodes {
-		if trace, err := m.store.Find(id); err == nil && trace.Live != nil && trace.Live.Custodial {
-			n++
-		}
-	}
-	return n
 }
 
 // arrive takes bytes that came over a link, and answers when the core does.
@@ -418,22 +453,32 @@ func (m *machine) assemble(e core.Assemble) {
 func (m *machine) send(to int, custody bool, size int, opts ...bundletest.Option) *fate {
 	opts = append([]bundletest.Option{
 		bundletest.From(m.id.WithService(1)), bundletest.To(eid(to).WithService(1)),
-		bundletest.Flags(bundle.FlagMustNotFragment), bundletest.At(m.w.now, m.stamp(m.w.now).Sequence),
-		bundletest.Lifetime(dtntime.Day),
+		bundletest.Flags(bundle.FlagMustNotFragment), bundletest.Lifetime(dtntime.Day),
 	}, opts...)
 	b := bundletest.New(opts...)
-	raw := bundletest.Encode(b, bundletest.Payload(int64(m.created), size))
+	for { // after the clock was set back, an old ID may come up again
+		b.Primary.Created = m.stamp(m.now())
+		if m.w.sent[b.ID()] == nil {
+			break
+		}
+	}
+	m.made++
+	content := bundletest.Payload(m.made<<8+int64(m.number), size)
+	raw := bundletest.Encode(b, content)
 	parsed, payload, err := bundle.Parse(raw, bundle.DefaultLimits())
 	if err != nil {
 		m.w.t.Fatal(err)
 	}
-	f := &fate{id: parsed.ID(), payload: payload, custody: custody, expiry: parsed.Expiry(m.w.now)}
+	f := &fate{
+		id: parsed.ID(), custody: custody, expiry: parsed.Expiry(m.now()), primary: parsed.Primary,
+		payload: payload,
+	}
 	m.w.sent[f.id] = f
 	m.w.order = append(m.w.order, f.id)
 	m.w.note("%s sends %s to %d", m.id, f.id, to)
 	m.token++
 	m.staged[m.token] = m.stage(raw)
-	m.replies[m.token] = func(err error) { f.refused = err }
+	m.replies[m.token] = func(err error) { m.w.accept(f, m, err) }
 	m.step(core.Arrival{
 		Token: m.token, Bundle: &parsed, HeaderLen: int64(len(raw) - len(payload)), Size: int64(len(raw)),
 		Custody: custody, Priority: parsed.Priority(),
@@ -471,10 +516,10 @@ func (m *machine) transmit(e core.Transmit) {
 
 // checkWindow fails a transmission outside the contacts that the node knows.
 func (m *machine) checkWindow(to *machine, e core.Transmit) {
-	if m.options.always {
+	if m.w.stands(m, to) {
 		return
 	}
-	c, open := m.plan.Active(m.id, to.id, m.w.now)
+	c, open := m.plan.Active(m.id, to.id, m.now())
 	switch {
 	case !open:
 		for k := range m.plan.Involving(m.id) {
@@ -483,7 +528,7 @@ func (m *machine) checkWindow(to *machine, e core.Transmit) {
 				return
 			}
 		}
-	case e.Piece == (core.Piece{}) && !c.Fits(e.Record.Size, m.w.now), !c.Fits(int64(e.Piece.Length), m.w.now):
+	case e.Piece == (core.Piece{}) && !c.Fits(e.Record.Size, m.now()), !c.Fits(int64(e.Piece.Length), m.now()):
 		m.w.fail("%s transmits %d bytes to %s, which do not fit into the contact", m.id, e.Record.Size, to.id)
 	}
 }
@@ -502,7 +547,7 @@ func (m *machine) encode(e core.Transmit) ([]byte, *bundle.Bundle, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := e.Changes.Apply(&b, &e.Record, m.w.now); err != nil {
+	if err := e.Changes.Apply(&b, &e.Record, m.now()); err != nil {
 		return nil, nil, fmt.Errorf("changing the header: %w", err)
 	}
 	if e.Piece == (core.Piece{}) {
@@ -515,7 +560,8 @@ func (m *machine) encode(e core.Transmit) ([]byte, *bundle.Bundle, error) {
 	return part.Append(nil, payload[e.Piece.Offset:e.Piece.Offset+e.Piece.Length]), &part, nil
 }
 
-// received is the application: it makes a bundle its own after a while.
+// received is the application: it makes a bundle its own after a while, or it
+// fails meanwhile and gives it back.
 func (m *machine) received(rec store.Record) {
 	if m.deliver != nil {
 		m.deliver(rec)
@@ -528,17 +574,30 @@ func (m *machine) received(rec store.Record) {
 			return
 		}
 		if again {
-			m.step(core.Release{Handle: rec.Handle})
+			m.giveBack(rec)
 		} else {
-			m.ack(rec.Handle)
+			m.ack(rec)
 		}
 		m.listen()
 	})
 }
 
-func (m *machine) ack(h store.Handle) {
+// giveBack is an application that fails before it has made a bundle its own.
+func (m *machine) giveBack(rec store.Record) {
+	m.w.note("%s has its application give %s back", m.id, rec.ID)
+	m.w.returned(rec)
+	m.step(core.Release{Handle: rec.Handle})
+}
+
+// ack makes a bundle the application's own.
+func (m *machine) ack(rec store.Record) {
 	m.token++
-	m.step(core.Ack{Token: m.token, Handle: h})
+	m.replies[m.token] = func(err error) {
+		if err == nil {
+			m.w.acknowledged(rec)
+		}
+	}
+	m.step(core.Ack{Token: m.token, Handle: rec.Handle})
 }
 
 // dial tries to make a wanted session, again and again.

@@ -3,4 +3,4 @@
 package core_test
 
 // defaultSeeds is how many worlds a plain test run simulates.
-const defaultSeeds = 120
+const defaultSeeds = 60

@@ -17,6 +17,7 @@ import (
 	"perigee/bundle/route"
 	"perigee/bundle/store"
 	"perigee/bundle/store/memstore"
+	"perigee/convergence"
 )
 
 // start is the time at which every world begins.
@@ -37,35 +38,39 @@ type world struct {
 	truth  *contact.Plan // what is physically possible
 	faults faults
 	trace  hash.Hash64
+	lines  []string // the last ones of the trace
 	log    func(string)
+
+	standing map[pair]bool         // links that need no contact
+	outages  map[pair]dtntime.Time // links that do not come up until then
 
 	sessions  []*session
 	transfers map[string]int // begun, by bundle, sender and receiver
 	sent      map[bundle.ID]*fate
 	order     []bundle.ID // of sent
 	copies    [][]byte    // of bundles that crossed a link, for strays
+	tally     tally
 }
+
+// keptLines is how much of the trace a failure shows.
+const keptLines = 80
 
 // faults are what may go wrong, as likelihoods for each occasion.
 type faults struct {
 	lose   float64                // a transfer vanishes behind its acknowledgement
+	cut    float64                // the session ends with a transfer, before its arrival or after
+	refuse float64                // the convergence layer of the receiver refuses a transfer
 	full   float64                // the store refuses a bundle
+	fail   float64                // a commit fails, and the disk with it
+	power  float64                // a node loses its power around a commit
 	strays float64                // a copy of a bundle is kept and comes again
 	drop   func(t *transfer) bool // picks transfers that vanish
 }
 
-// fate is what became of a bundle that an application sent.
-type fate struct {
-	id        bundle.ID
-	payload   []byte
-	custody   bool
-	expiry    dtntime.Time
-	accepted  bool
-	refused   error // by the first node
-	delivered int
-	expired   bool // some node deleted it because of its age
-	removed   bool
-}
+// pair is two nodes by number, the smaller one first.
+type pair [2]int
+
+func linkOf(a, b *machine) pair { return pair{min(a.number, b.number), max(a.number, b.number)} }
 
 type happening struct {
 	at   dtntime.Time
@@ -92,6 +97,7 @@ func newWorld(t testing.TB, seed int64, truth *contact.Plan) *world {
 	return &world{
 		t: t, rng: rand.New(rand.NewSource(seed)), now: start, truth: truth,
 		trace: fnv.New64a(), sent: make(map[bundle.ID]*fate), transfers: make(map[string]int),
+		standing: make(map[pair]bool), outages: make(map[pair]dtntime.Time),
 	}
 }
 
@@ -122,6 +128,10 @@ func (w *world) pass(d dtntime.Duration) { w.run(w.now.Add(d), nil) }
 func (w *world) note(format string, args ...any) {
 	line := fmt.Sprintf("%9d ", w.now-start) + fmt.Sprintf(format, args...)
 	w.trace.Write([]byte(line))
+	if len(w.lines) == 2*keptLines {
+		w.lines = append(w.lines[:0], w.lines[keptLines:]...)
+	}
+	w.lines = append(w.lines, line)
 	if w.log != nil {
 		w.log(line)
 	}
@@ -137,6 +147,7 @@ func eid(node int) bundle.EID { return bundle.IPN(uint64(node), 0) }
 // options are what makes one node differ from another.
 type options struct {
 	unaware  bool // takes no custody
+	reports  bool // sends status reports
 	policy   core.CustodyPolicy
 	always   bool // links stand at all times
 	resident int  // bundles in memory at most; 0: the default
@@ -165,12 +176,20 @@ func (w *world) node(id bundle.EID) *machine {
 	return nil
 }
 
+// stands tells whether the link of two nodes needs no contact.
+func (w *world) stands(a, b *machine) bool {
+	return a.options.always && b.options.always || w.standing[linkOf(a, b)]
+}
+
 // reachable tells whether a link between two nodes can exist now.
 func (w *world) reachable(a, b *machine) bool {
 	if !a.up || !b.up {
 		return false
 	}
-	if a.options.always && b.options.always {
+	if w.outages[linkOf(a, b)] > w.now {
+		return false
+	}
+	if w.stands(a, b) {
 		return true
 	}
 	_, out := w.truth.Active(a.id, b.id, w.now)
@@ -255,12 +274,54 @@ func (w *world) end(s *session, i int) {
 	})
 }
 
-// rateOf is the rate at which a node sends to another, physically.
-func (w *world) rateOf(from, to *machine) contact.BitRate {
+// rateOf is the rate at which a node sends to another, physically, and how long
+// that takes beside.
+func (w *world) rateOf(from, to *machine) (contact.BitRate, dtntime.Duration) {
 	if c, ok := w.truth.Active(from.id, to.id, w.now); ok {
-		return c.Rate
+		return c.Rate, c.Light
 	}
-	return 10 * contact.MegabitPerSecond
+	return 10 * contact.MegabitPerSecond, 0
+}
+
+// mishap is what goes wrong with a transfer.
+type mishap uint8
+
+const (
+	vanishes  mishap = iota + 1 // behind its acknowledgement
+	isCut                       // at some byte
+	isCutLate                   // when it has arrived, before the sender knows
+	isRefused                   // by the convergence layer
+)
+
+func (w *world) mishap(t *transfer) mishap {
+	if w.faults.drop != nil && w.faults.drop(t) {
+		return vanishes
+	}
+	if w.faults.lose+w.faults.cut+w.faults.refuse == 0 {
+		return 0
+	}
+	x := w.rng.Float64()
+	for _, m := range []struct {
+		likely float64
+		what   mishap
+	}{
+		{w.faults.lose, vanishes},
+		{w.faults.cut / 2, isCut},
+		{w.faults.cut / 2, isCutLate},
+		{w.faults.refuse, isRefused},
+	} {
+		if x < m.likely {
+			return m.what
+		}
+		x -= m.likely
+	}
+	return 0
+}
+
+// refusals are the reasons for which a convergence layer refuses by itself.
+var refusals = []convergence.RefuseReason{
+	convergence.RefuseUnknown, convergence.RefuseNoResources, convergence.RefuseRetransmit,
+	convergence.RefuseNotAcceptable, convergence.RefuseSessionTerminating,
 }
 
 // transfer sends bytes from one end of a session to the other.
@@ -268,31 +329,46 @@ func (w *world) transfer(s *session, i int, t *transfer, raw []byte) {
 	t.from, t.to = s.ends[i], s.ends[1-i]
 	s.flying[i] = append(s.flying[i], t)
 	w.transfers[fmt.Sprintf("%s %d->%d", t.bundle.ID(), t.from.number, t.to.number)]++
-	s.free[i] = max(s.free[i], w.now).Add(w.rateOf(t.from, t.to).Duration(int64(len(raw))))
-	lost := w.faults.drop != nil && w.faults.drop(t) || w.faults.lose > 0 && w.rng.Float64() < w.faults.lose
+	w.count(t, raw)
+	rate, light := w.rateOf(t.from, t.to)
+	begins := max(s.free[i], w.now)
+	s.free[i] = begins.Add(rate.Duration(int64(len(raw))))
+	wrong := w.mishap(t)
 	if w.faults.strays > 0 && w.rng.Float64() < w.faults.strays {
 		w.copies = append(w.copies, slices.Clone(raw))
 	}
-	w.at(s.free[i].Add(10), func() {
-		switch {
-		case s.broken || s.closed[1-i]:
+	if wrong == isCut {
+		w.at(begins.Add(dtntime.Duration(w.rng.Int63n(int64(s.free[i].Sub(begins))+10))), func() { w.cut(s, w.detection()) })
+		return
+	}
+	w.at(s.free[i].Add(light+10), func() {
+		if s.broken || s.closed[1-i] {
 			return // the sender learns of it when it learns of the cut
-		case lost:
+		}
+		switch wrong {
+		case vanishes:
 			w.note("%s lost on the way to %s", t.bundle.ID(), t.to.id)
-			w.acknowledge(s, i, t, nil)
+			w.acknowledge(s, i, t, light, nil)
+		case isRefused:
+			reason := refusals[w.rng.Intn(len(refusals))]
+			w.note("%s refused on the way to %s: %s", t.bundle.ID(), t.to.id, reason)
+			w.acknowledge(s, i, t, light, &convergence.RefusedError{Reason: reason})
+		case isCutLate:
+			w.after(dtntime.Duration(w.rng.Intn(30)), func() { w.cut(s, w.detection()) })
+			fallthrough
 		default:
-			t.to.arrive(s.links[1-i], raw, func(err error) { w.acknowledge(s, i, t, err) })
+			t.to.arrive(s.links[1-i], raw, func(err error) { w.acknowledge(s, i, t, light, err) })
 		}
 	})
 }
 
 // acknowledge brings the answer to a transfer back to its sender.
-func (w *world) acknowledge(s *session, i int, t *transfer, err error) {
+func (w *world) acknowledge(s *session, i int, t *transfer, light dtntime.Duration, err error) {
 	var refused *core.RefusedError
 	if errors.As(err, &refused) {
 		err = refusal(refused)
 	}
-	w.after(10, func() {
+	w.after(light+10, func() {
 		m := s.ends[i]
 		if s.broken || s.closed[i] || t.done || m.epoch != s.epochs[i] {
 			return

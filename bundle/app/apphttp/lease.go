@@ -6,40 +6,31 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
+	"perigee/bundle"
 	"perigee/bundle/app"
 )
 
 // lease is a delivery in the hands of a client. The handler of the receive owns
 // it; acknowledgements and releases come from other requests as verdicts.
 type lease struct {
-	token    string // empty when the delivery went over a pipe
+	token    string
 	delivery *app.Delivery
-	verdicts chan verdict  // of capacity 1
-	fetch    chan struct{} // hands the lease to the request that fetches the delivery
+	verdicts chan verdict
 	ended    chan struct{} // closed when the owner no longer listens
 }
 
 type verdict struct {
 	ack    bool
-	answer func(error) // called once it was carried out, unless the lease ends before
-}
-
-// errNotHeld is the answer to a verdict on a delivery that the client does not hold.
-var errNotHeld = fmt.Errorf("%w: the delivery is no longer held by this client and will be made again", app.ErrNotFound)
-
-func newLease(d *app.Delivery) *lease {
-	return &lease{
-		delivery: d, verdicts: make(chan verdict, 1), fetch: make(chan struct{}), ended: make(chan struct{}),
-	}
+	result chan<- error // has room for one
 }
 
 // lend gives a delivery a token. Tokens are random so that one from before a
 // restart of the daemon never names another delivery.
 func (s *Server) lend(d *app.Delivery) *lease {
-	l := newLease(d)
-	l.token = rand.Text()
+	l := &lease{token: rand.Text(), delivery: d, verdicts: make(chan verdict), ended: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leases[l.token] = l
@@ -52,7 +43,6 @@ func (s *Server) end(l *lease, settled bool) {
 	delete(s.leases, l.token)
 	s.mu.Unlock()
 	close(l.ended)
-	l.refuseVerdict()
 	if settled {
 		return
 	}
@@ -63,62 +53,33 @@ func (s *Server) end(l *lease, settled bool) {
 	}
 }
 
-// refuseVerdict answers a verdict that came too late for the owner.
-func (l *lease) refuseVerdict() {
-	select {
-	case v := <-l.verdicts:
-		v.answer(errNotHeld)
-	default:
+// receive waits for a delivery, sends it, and holds the answer open until the
+// delivery is settled, its client is gone or its time is over.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request) error {
+	endpoint, err := bundle.ParseEID(r.URL.Query().Get("endpoint"))
+	if err != nil {
+		return fmt.Errorf("%w: endpoint: %w", errMalformed, err)
 	}
-}
-
-// offer holds a delivery for the request that fetches it, until ctx ends or its
-// time is over.
-func (s *Server) offer(ctx context.Context, l *lease) {
-	limit := time.NewTimer(s.Limits.Lease)
-	defer limit.Stop()
-	select {
-	case l.fetch <- struct{}{}: // that request owns it now
-		return
-	case <-limit.C:
-	case <-ctx.Done():
-	}
-	_ = l.delivery.Payload.Close() // it was not read
-	s.end(l, false)
-}
-
-// fetch takes over a large delivery that was announced on a pipe, sends it, and
-// holds the answer open until the delivery is settled, its client is gone or its
-// time is over.
-func (s *Server) fetch(w http.ResponseWriter, r *http.Request) error {
-	s.mu.Lock()
-	l := s.leases[r.URL.Query().Get("token")]
-	s.mu.Unlock()
-	if l == nil {
-		return errNotHeld
-	}
-	ctx, cancel := s.waiting(r.Context())
+	ctx, cancel := s.waiting(r)
 	defer cancel()
-	select {
-	case <-l.fetch:
-	case <-l.ended:
-		return errNotHeld
-	case <-ctx.Done():
-		return s.ended(ctx.Err())
+	delivery, err := s.client.Receive(ctx, endpoint)
+	if err != nil {
+		return s.ended(err)
 	}
+	l := s.lend(delivery)
 	settled := false
 	defer func() { s.end(l, settled) }()
 	if err := s.deliver(w, l); err != nil {
-		s.abort("delivering bundle "+l.delivery.ID.String(), err)
+		s.abort("delivering bundle "+delivery.ID.String(), err)
 	}
 	settled = s.await(ctx, l)
 	if !settled {
-		s.abort("waiting for the acknowledgement of bundle "+l.delivery.ID.String(), context.Cause(ctx))
+		s.abort("waiting for the acknowledgement of bundle "+delivery.ID.String(), context.Cause(ctx))
 	}
 	return nil
 }
 
-// deliver sends the payload of a delivery and closes it.
+// deliver sends the head and the payload of a delivery, and closes the payload.
 func (s *Server) deliver(w http.ResponseWriter, l *lease) (err error) {
 	d := l.delivery
 	defer func() {
@@ -126,7 +87,14 @@ func (s *Server) deliver(w http.ResponseWriter, l *lease) (err error) {
 			err = closeErr
 		}
 	}()
-	w.Header().Set("Content-Type", "application/octet-stream")
+	header := w.Header()
+	header.Set("Content-Type", "application/octet-stream")
+	header.Set(headerToken, l.token)
+	header.Set(headerBundle, d.ID.String())
+	header.Set(headerSource, d.Source.String())
+	header.Set(headerDestination, d.Destination.String())
+	header.Set(headerReceived, strconv.FormatUint(uint64(d.Received), 10))
+	header.Set(headerSize, strconv.FormatInt(d.Size, 10))
 	n, err := copySteady(s.steady(w), io.LimitReader(d.Payload, d.Size))
 	if err != nil {
 		return err
@@ -145,7 +113,7 @@ func (s *Server) await(ctx context.Context, l *lease) bool {
 		select {
 		case v := <-l.verdicts:
 			err := l.apply(ctx, v)
-			v.answer(err)
+			v.result <- err
 			if err == nil {
 				return true
 			}
@@ -175,31 +143,20 @@ func (s *Server) settle(w http.ResponseWriter, r *http.Request) error {
 	s.mu.Lock()
 	l := s.leases[token]
 	s.mu.Unlock()
+	gone := fmt.Errorf("%w: the delivery is no longer held by this client and will be made again", app.ErrNotFound)
 	if l == nil {
-		return errNotHeld
+		return gone
 	}
 	result := make(chan error, 1)
 	select {
-	case l.verdicts <- verdict{ack: r.URL.Path == pathAck, answer: func(err error) { result <- err }}:
+	case l.verdicts <- verdict{ack: r.URL.Path == pathAck, result: result}:
 	case <-l.ended:
-		return errNotHeld
+		return gone
 	case <-r.Context().Done():
 		return r.Context().Err()
 	}
-	select {
-	case err := <-result:
-		if err != nil {
-			return err
-		}
-	case <-l.ended: // the answer came first, or none comes
-		select {
-		case err := <-result:
-			if err != nil {
-				return err
-			}
-		default:
-			return errNotHeld
-		}
+	if err := <-result; err != nil {
+		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

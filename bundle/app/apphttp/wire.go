@@ -17,8 +17,7 @@ import (
 const (
 	pathStatus  = "/v1/status"
 	pathSend    = "/v1/send"
-	pathPipe    = "/v1/pipe"
-	pathFetch   = "/v1/fetch"
+	pathReceive = "/v1/receive"
 	pathAck     = "/v1/ack"
 	pathRelease = "/v1/release"
 	pathEvents  = "/v1/events"
@@ -26,6 +25,16 @@ const (
 	pathBundle  = "/v1/bundle"
 	pathExport  = "/v1/export"
 	pathVerify  = "/v1/verify"
+)
+
+// Headers that describe a delivery.
+const (
+	headerToken       = "Perigee-Token"
+	headerBundle      = "Perigee-Bundle"
+	headerSource      = "Perigee-Source"
+	headerDestination = "Perigee-Destination"
+	headerReceived    = "Perigee-Received" // DTN time in milliseconds
+	headerSize        = "Perigee-Size"     // bytes of payload
 )
 
 // Limits on what either side accepts of the other.
