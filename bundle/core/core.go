@@ -169,7 +169,6 @@ func New(cfg Config) (*Core, error) {
 		lanes:      make(map[store.Lane]*lane),
 		loads:      make(map[Token]*load),
 		sweepable:  make(map[uint64]*lane),
-		sweep:      sweep{at: dtntime.Forever},
 		rewindAt:   dtntime.Forever,
 		reviewAt:   dtntime.Forever,
 		lastToken:  FirstOwnToken,
@@ -277,6 +276,7 @@ func (c *Core) settle() {
 	c.flushSignals()
 	c.feed()
 	c.pump()
+	c.feed()
 }
 
 // NextWake returns when Step wants a Tick at the latest.

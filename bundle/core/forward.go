@@ -113,13 +113,12 @@ func (c *Core) pump() {
 		if n.link == 0 {
 			continue
 		}
-		urgent := c.urgentLoad(n)
 		for n.out < share && c.canSend(n) {
 			// The window counts from when what is ahead has left.
 			start := max(c.now, n.busyTill)
 			n.window.Most = n.most
 			room := n.window.Room(start)
-			if urgent > bundle.PriorityBulk {
+			if urgent := c.urgentLoad(n); urgent > bundle.PriorityBulk {
 				if item, ok := n.queue.Next(&n.window, start); ok && item.Priority < urgent {
 					break
 				}

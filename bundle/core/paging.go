@@ -48,7 +48,7 @@ const noHandle = ^store.Handle(0)
 type sweep struct {
 	lane  *lane // nil when there is none
 	after store.Handle
-	at    dtntime.Time // of the next chunk; Forever while one is read
+	at    dtntime.Time // of the next chunk or lane; Forever while one is read
 	till  dtntime.Time // the first expiry that was found
 }
 
@@ -284,7 +284,7 @@ func (c *Core) planSweep(l *lane) {
 
 // sweepOn goes on with the sweep, or begins the next one.
 func (c *Core) sweepOn() {
-	for c.sweep.lane == nil {
+	for c.sweep.lane == nil && c.now >= c.sweep.at {
 		at, number, ok := c.sweeps.Due(c.now)
 		if !ok {
 			return
@@ -302,7 +302,7 @@ func (c *Core) sweepOn() {
 		l.parkedTill = dtntime.Forever
 		c.sweep = sweep{lane: l, at: c.now, till: dtntime.Forever}
 	}
-	if c.now >= c.sweep.at {
+	if c.sweep.lane != nil && c.now >= c.sweep.at {
 		c.sweep.at = dtntime.Forever
 		c.fetch(&load{lane: c.sweep.lane, after: c.sweep.after, limit: sweepChunk, sweep: true})
 	}
@@ -334,7 +334,7 @@ func (c *Core) swept(ld *load, ev Loaded) {
 	}
 	l.sweptAt = c.now
 	l.parkedTill = min(l.parkedTill, c.sweep.till)
-	c.sweep = sweep{at: dtntime.Forever}
+	c.sweep = sweep{at: c.now.Add(sweepPause)}
 	c.planSweep(l)
 	c.tidyLane(l)
 }
@@ -342,7 +342,7 @@ func (c *Core) swept(ld *load, ev Loaded) {
 // repage begins all pauses of paging anew after the clock was set.
 func (c *Core) repage() {
 	c.reviewAt, c.rewindAt, c.cramped = c.now, c.now, 0
-	if c.sweep.lane != nil && c.sweep.at != dtntime.Forever {
+	if c.sweep.at != dtntime.Forever {
 		c.sweep.at = c.now
 	}
 	for _, l := range c.laneOrder {
@@ -355,7 +355,7 @@ func (c *Core) repage() {
 func (c *Core) nextFeed() dtntime.Time {
 	wake := min(c.rewindAt, c.reviewAt)
 	if c.sweep.lane == nil {
-		wake = min(wake, c.sweeps.Next())
+		wake = min(wake, max(c.sweeps.Next(), c.sweep.at))
 	} else {
 		wake = min(wake, c.sweep.at)
 	}
@@ -368,9 +368,17 @@ func (c *Core) nextFeed() dtntime.Time {
 }
 
 // urgentLoad is the highest priority of bundles for a neighbour that are just being
-// read while none of their lane waits: less urgent ones wait for them.
+// read, or about to be, while none of their lane waits: less urgent ones wait for
+// them.
 func (c *Core) urgentLoad(n *neighbour) bundle.Priority {
 	var highest bundle.Priority
+	for u := wantNormal; u < wants; u++ {
+		for _, l := range c.wanting[u][:min(len(c.wanting[u]), 4*maxLoads)] {
+			if l.next == n && l.Duty == store.DutyForward && l.waiting == 0 && l.more && l.wanted == u {
+				highest = max(highest, l.Priority)
+			}
+		}
+	}
 	for _, ld := range c.loads {
 		if l := ld.lane; !ld.sweep && l.next == n && l.Duty == store.DutyForward && l.waiting == 0 {
 			highest = max(highest, l.Priority)

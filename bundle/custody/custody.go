@@ -15,6 +15,9 @@ const (
 	// MaxSignalBytes is the size of a signal's record at which it is sent
 	// without waiting for more.
 	MaxSignalBytes = 1000
+	// MaxSignalNumbers is how many numbers one custodian is told of at the latest,
+	// so that a fast one need not wait for its bundles to be gathered.
+	MaxSignalNumbers = 4096
 	// MaxSequences and MaxRanges bound one signal record: sequences in one
 	// disposition, and runs of numbers in one sequence.
 	MaxSequences = 64

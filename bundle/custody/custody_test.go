@@ -383,3 +383,18 @@ func TestSignalsForget(t *testing.T) {
 		t.Errorf("Since of nothing = %d", got)
 	}
 }
+
+// Signals about many bundles do not wait for the longest time.
+func TestManyNumbersAreLarge(t *testing.T) {
+	s := custody.NewSignals()
+	who := bundle.IPN(7, 0)
+	for i := range uint64(custody.MaxSignalNumbers) {
+		if s.Large(who) {
+			t.Fatalf("%d numbers in one run are large", i)
+		}
+		s.Add(store.Episode{Custodian: who, SeqID: 3, SeqNum: i}, bundle.IPN(1, 1), true, 1000, 2000)
+	}
+	if !s.Large(who) {
+		t.Errorf("%d numbers are not large", custody.MaxSignalNumbers)
+	}
+}

@@ -23,6 +23,7 @@ type owed struct {
 	accepted map[uint64]*ranges // by sequence ID
 	refused  map[uint64]*ranges
 	runs     int // in both
+	numbers  int // that were entered
 	bytes    int // as a record, when it had sized runs
 	sized    int
 	foreign  []foreign // numbers of sequences that name the destination
@@ -108,7 +109,9 @@ func (o *owed) insert(m map[uint64]*ranges, id, n uint64) {
 		m[id] = r
 	}
 	before := len(*r)
-	r.add(n)
+	if r.add(n) {
+		o.numbers++
+	}
 	o.runs += len(*r) - before
 }
 
@@ -162,6 +165,9 @@ func (s *Signals) Large(custodian bundle.EID) bool {
 	o := s.owed[custodian]
 	if o == nil {
 		return false
+	}
+	if o.numbers >= MaxSignalNumbers {
+		return true
 	}
 	if o.runs+2*len(o.foreign) < minLargeRuns {
 		return false
