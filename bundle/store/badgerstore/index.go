@@ -45,6 +45,8 @@ type index struct {
 	db  *badger.DB
 	mu  sync.RWMutex
 
+	recent recent // changes with the database, under mu
+
 	pager *pager
 }
 
@@ -89,7 +91,7 @@ func (x *index) close() error {
 	return nil
 }
 
-// get returns the value of key, or nil.
+// get returns the value of key, or nil. The value must not be changed.
 func (x *index) get(key string) ([]byte, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -98,6 +100,9 @@ func (x *index) get(key string) ([]byte, error) {
 
 // read is get for callers that hold x.mu.
 func (x *index) read(key string) ([]byte, error) {
+	if value, ok := x.recent.get(key); ok {
+		return value, nil
+	}
 	x.pager.read()
 	txn := x.db.NewTransaction(false)
 	defer txn.Discard()
@@ -187,11 +192,19 @@ func (x *index) apply(c *change) error {
 			err = wb.Set([]byte(key), value)
 		}
 	}
+	type write struct {
+		key   string
+		value []byte
+	}
+	var written []write
 	for h, e := range c.entries {
-		set(entryKey(h), appendEntry(nil, e))
+		written = append(written, write{entryKey(h), appendEntry(nil, e)})
 	}
 	for key, t := range c.traces {
-		set(string(prefixTrace)+key, appendTrace(nil, &t))
+		written = append(written, write{string(prefixTrace) + key, appendTrace(nil, &t)})
+	}
+	for _, w := range written {
+		set(w.key, w.value)
 	}
 	for key, there := range c.expiry {
 		if there {
@@ -215,6 +228,9 @@ func (x *index) apply(c *change) error {
 	}
 	if err != nil {
 		return fmt.Errorf("write the index: %w", err)
+	}
+	for _, w := range written {
+		x.recent.put(w.key, w.value)
 	}
 	return nil
 }
