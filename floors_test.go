@@ -26,6 +26,7 @@ func floors() map[string]int {
 
 		"perigee/bundle/contact":    2,
 		"perigee/bundle/store":      2,
+		"perigee/bundle/bpsec":      2,
 		"perigee/bundle/bundletest": 2,
 		"perigee/convergence":       2,
 		"perigee/models/darknet":    2,

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"perigee/bundle/internal/cbor"
 )
 
 // headerGuess is how much of a bundle is read before its header is first looked at.
@@ -51,6 +53,20 @@ func (r *Reader) Header() (*Bundle, error) {
 		return nil, r.err
 	}
 	return &r.bndl, nil
+}
+
+// Primary returns the primary block of a bundle that cannot be read, and false when
+// that cannot be read either. Its CRC is right.
+func (r *Reader) Primary() (Primary, bool) {
+	if r.state != atHeader {
+		return r.bndl.Primary, true
+	}
+	d := cbor.NewDecoder(r.buf)
+	if parseStart(&d) != nil {
+		return Primary{}, false
+	}
+	p, err := parsePrimary(&d)
+	return p, err == nil
 }
 
 // HeaderLen is the offset of the first byte of payload in the stream, once Header

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"testing/iotest"
 
@@ -44,5 +45,30 @@ func TestStreamHoldsThePayloadToItsLength(t *testing.T) {
 	broken := errors.New("broken")
 	if _, err := io.ReadAll(b.Stream(iotest.ErrReader(broken))); !errors.Is(err, broken) {
 		t.Errorf("a payload that cannot be read: %v", err)
+	}
+}
+
+// Of a bundle that cannot be read the primary block may still tell whom to report to.
+func TestReaderPrimary(t *testing.T) {
+	good := bundletest.Bytes(1, 50, bundletest.Hops(30, 2))
+	want := bundletest.New()
+	for name, c := range map[string]struct {
+		input []byte
+		ok    bool
+	}{
+		"cut behind it":      {good[:len(good)-60], true},
+		"payload CRC broken": {append(slices.Clone(good[:len(good)-2]), good[len(good)-2]^1, good[len(good)-1]), true},
+		"cut within it":      {good[:20], false},
+		"empty":              {nil, false},
+		"primary broken":     {append([]byte{good[0], good[1], good[2], good[3] ^ 1}, good[4:]...), false},
+	} {
+		r := bundle.NewReader(bytes.NewReader(c.input), bundle.DefaultLimits())
+		if _, err := io.Copy(io.Discard, r); err == nil {
+			t.Errorf("%s: read as a bundle", name)
+		}
+		p, ok := r.Primary()
+		if ok != c.ok || ok && (p.Source != want.Primary.Source || p.Created != want.Primary.Created) {
+			t.Errorf("%s: primary block of %s, %v", name, p.Source, ok)
+		}
 	}
 }

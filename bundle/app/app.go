@@ -210,20 +210,22 @@ type Outstanding struct {
 
 // Counters count what happened since the daemon started.
 type Counters struct {
-	BundlesCreated   uint64 `json:"bundles_created"`
-	BundlesReceived  uint64 `json:"bundles_received"`
-	BundlesSent      uint64 `json:"bundles_sent"`
-	BundlesDelivered uint64 `json:"bundles_delivered"`
-	BundlesDeleted   uint64 `json:"bundles_deleted"`
-	Duplicates       uint64 `json:"duplicates"`
-	FragmentsSent    uint64 `json:"fragments_sent"`      // bundles that went on in pieces count once for each
-	Reassembled      uint64 `json:"bundles_reassembled"` // from their fragments, at this node
-	CustodyAccepted  uint64 `json:"custody_accepted"`
-	CustodyReleased  uint64 `json:"custody_released"`
-	CustodyRefused   uint64 `json:"custody_refused"`
-	Retransmissions  uint64 `json:"retransmissions"`
-	SignalsSent      uint64 `json:"signals_sent"`
-	SignalsReceived  uint64 `json:"signals_received"`
-	CustodyAlarms    uint64 `json:"custody_alarms"`    // events of kind alarm
-	CustodyMalformed uint64 `json:"custody_malformed"` // bundles whose custody blocks break the rules
+	BundlesCreated    uint64 `json:"bundles_created"`
+	BundlesReceived   uint64 `json:"bundles_received"`
+	BundlesSent       uint64 `json:"bundles_sent"`
+	BundlesDelivered  uint64 `json:"bundles_delivered"`
+	BundlesDeleted    uint64 `json:"bundles_deleted"`
+	Duplicates        uint64 `json:"duplicates"`
+	FragmentsSent     uint64 `json:"fragments_sent"`      // bundles that went on in pieces count once for each
+	Reassembled       uint64 `json:"bundles_reassembled"` // from their fragments, at this node
+	CustodyAccepted   uint64 `json:"custody_accepted"`
+	CustodyReleased   uint64 `json:"custody_released"`
+	CustodyRefused    uint64 `json:"custody_refused"`
+	Retransmissions   uint64 `json:"retransmissions"`
+	SignalsSent       uint64 `json:"signals_sent"`
+	SignalsReceived   uint64 `json:"signals_received"`
+	CustodyAlarms     uint64 `json:"custody_alarms"`     // events of kind alarm
+	ReportsSent       uint64 `json:"reports_sent"`       // status reports
+	ReportsSuppressed uint64 `json:"reports_suppressed"` // that were asked for, beyond what is sent at once
+	CustodyMalformed  uint64 `json:"custody_malformed"`  // bundles whose custody blocks break the rules
 }

@@ -10,9 +10,6 @@ import (
 	"perigee/bundle/store"
 )
 
-// reportLifetime is the lifetime of a status report.
-const reportLifetime = dtntime.Day
-
 // administer takes an administrative record for this node.
 func (c *Core) administer(a *Arrival) {
 	rec, err := bundle.StandardCodePoints().ParseAdminRecord(a.Admin, c.cfg.Node)
@@ -27,7 +24,7 @@ func (c *Core) administer(a *Arrival) {
 	case rec.CustodySignal != nil:
 		c.signalled(a, rec.CustodySignal)
 	case rec.Status != nil:
-		c.notifyStatus(a, rec.Status)
+		c.notifyStatus(a.Bundle.Primary.Source, rec.Status)
 		c.do(Reply{Token: a.Token})
 	default:
 		c.do(Reply{Token: a.Token})
@@ -41,7 +38,7 @@ func isCustodySignal(record []byte, kind uint64) bool {
 }
 
 // notifyStatus tells watchers what a status report says.
-func (c *Core) notifyStatus(a *Arrival, s *bundle.StatusReport) {
+func (c *Core) notifyStatus(from bundle.EID, s *bundle.StatusReport) {
 	for _, item := range []struct {
 		asserted bool
 		what     string
@@ -52,32 +49,9 @@ func (c *Core) notifyStatus(a *Arrival, s *bundle.StatusReport) {
 		{s.Deleted.Asserted, "deleted"},
 	} {
 		if item.asserted {
-			c.notify(app.EventReported, s.Bundle, a.Bundle.Primary.Source, 0, fmt.Sprintf("%s, %s", item.what, s.Reason))
+			c.notify(app.EventReported, s.Bundle, from, 0, fmt.Sprintf("%s, %s", item.what, s.Reason))
 		}
 	}
-}
-
-// report sends a status report if the bundle asks for it (RFC 9171 section 6.1.1).
-func (c *Core) report(rec *store.Record, which bundle.Flags, reason bundle.Reason) {
-	if !c.cfg.StatusReports || rec.Flags&which == 0 || rec.Flags&bundle.FlagAdminRecord != 0 || rec.ReportTo.IsNull() || c.isLocal(rec.ReportTo) {
-		return
-	}
-	item := bundle.StatusItem{Asserted: true}
-	if rec.Flags&bundle.FlagStatusTime != 0 {
-		item.Time = c.now
-	}
-	s := bundle.StatusReport{Reason: reason, Bundle: rec.ID}
-	switch which {
-	case bundle.FlagReportReception:
-		s.Received = item
-	case bundle.FlagReportForwarded:
-		s.Forwarded = item
-	case bundle.FlagReportDelivered:
-		s.Delivered = item
-	case bundle.FlagReportDeleted:
-		s.Deleted = item
-	}
-	c.originate(rec.ReportTo, s.Append(nil), reportLifetime)
 }
 
 // originate sends an administrative record: of the highest priority, never in
@@ -94,7 +68,7 @@ func (c *Core) originate(to bundle.EID, record []byte, lifetime dtntime.Duration
 	raw := b.Append(nil, record)
 	rec := store.Record{
 		Handle: c.cfg.NextHandle(), ID: b.ID(), Destination: to, Flags: b.Primary.Flags,
-		Priority: bundle.PriorityExpedited, Duty: store.DutyForward,
+		Priority: bundle.PriorityExpedited, Duty: c.dutyOf(to),
 		Received: c.now, Expiry: b.Expiry(c.now),
 		HeaderLen: int64(b.HeaderLen()), PayloadLen: int64(len(record)), Size: int64(len(raw)),
 	}

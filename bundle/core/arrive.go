@@ -22,6 +22,9 @@ func unacceptable(format string, args ...any) error {
 	return refuse(convergence.RefuseNotAcceptable, fmt.Errorf("%w: %w", ErrUnacceptable, fmt.Errorf(format, args...)))
 }
 
+// errTooLarge is a bundle that is larger than this node takes.
+var errTooLarge = errors.New("too large")
+
 // arrive decides about a bundle that is staged.
 func (c *Core) arrive(a Arrival) {
 	id := a.Bundle.ID()
@@ -46,19 +49,23 @@ func (c *Core) arrive(a Arrival) {
 		c.again(&a, id)
 	case a.Known.Gone != nil && c.isOver(&a):
 		c.discard(&a, id)
-	case c.isSpent(&a):
-		if asked, ok := c.asked(a.Bundle); ok {
-			p := &a.Bundle.Primary
-			c.decline(asked, &store.Record{
-				ID: id, Destination: p.Destination, Flags: p.Flags, Size: a.Size, Expiry: a.Bundle.Expiry(c.now),
-			}, custody.RefusalUnspecified)
-		}
-		c.counters.BundlesDeleted++
-		c.notify(app.EventDeleted, id, c.peer(a.Link), a.Size, "may not travel on: lifetime, hop limit or a block that is not known")
-		c.do(Reply{Token: a.Token})
 	default:
-		c.take(&a, id)
+		c.process(&a, id)
 	}
+}
+
+// process takes a bundle that has not come before, or tells why its journey ends.
+func (c *Core) process(a *Arrival, id bundle.ID) {
+	reason, why := c.isSpent(a)
+	if why == "" {
+		c.take(a, id)
+		return
+	}
+	rec := c.summary(a, id)
+	if asked, ok := c.asked(a.Bundle); ok {
+		c.decline(asked, &rec, custody.RefusalUnspecified)
+	}
+	c.deleteArrived(a, &rec, reason, why)
 }
 
 // admissible tells why a bundle cannot be taken whatever the state of the node.
@@ -73,14 +80,14 @@ func (c *Core) admissible(a *Arrival, id bundle.ID) error {
 	case !p.Destination.IsSingleton():
 		return unacceptable("%s goes to %s, which is not one node's", id, p.Destination)
 	case c.cfg.MaxBundle > 0 && a.Size > c.cfg.MaxBundle:
-		return unacceptable("%s has %d bytes, more than the limit of %d", id, a.Size, c.cfg.MaxBundle)
+		return unacceptable("%w: %s has %d bytes, the limit is %d", errTooLarge, id, a.Size, c.cfg.MaxBundle)
 	}
 	if !c.isLocal(p.Destination) {
 		return nil
 	}
 	switch {
 	case p.Flags&bundle.FlagFragment != 0 && c.cfg.MaxBundle > 0 && p.TotalLength > uint64(c.cfg.MaxBundle):
-		return unacceptable("%s is of a bundle of %d bytes, more than the limit of %d", id, p.TotalLength, c.cfg.MaxBundle)
+		return unacceptable("%w: %s is of a bundle of %d bytes, the limit is %d", errTooLarge, id, p.TotalLength, c.cfg.MaxBundle)
 	case p.Destination == c.cfg.Node && a.Admin == nil:
 		return unacceptable("%s goes to the administrative endpoint but is no administrative record", id)
 	}
@@ -89,38 +96,42 @@ func (c *Core) admissible(a *Arrival, id bundle.ID) error {
 
 func (c *Core) turnAway(a *Arrival, id bundle.ID, err error) {
 	c.notify(app.EventRefused, id, c.peer(a.Link), a.Size, err.Error())
+	if reason, forGood := turnedAwayReason(err); forGood && a.Link != 0 {
+		rec := c.summary(a, id)
+		c.report(&rec, bundle.FlagReportDeleted, reason)
+	}
 	c.do(Reply{a.Token, err})
 }
 
-// isSpent tells whether the bundle's journey ends here before its destination
-// (RFC 9171 sections 5.4 to 5.6).
-func (c *Core) isSpent(a *Arrival) bool {
+// isSpent tells why the bundle's journey ends here before its destination, or
+// nothing (RFC 9171 sections 5.4 to 5.6).
+func (c *Core) isSpent(a *Arrival) (bundle.Reason, string) {
 	b := a.Bundle
 	if b.Expiry(c.now) <= c.now {
-		return true
+		return bundle.ReasonLifetimeExpired, "lifetime expired on the way here"
 	}
 	if a.Link == 0 {
-		return false
+		return 0, ""
 	}
 	if b.Unsupported().Delete {
-		return true
+		return bundle.ReasonBlockUnsupported, "has a block that is not known here and wants the bundle deleted then"
 	}
 	hops, ok := b.HopCount()
 	if !ok || c.isLocal(b.Primary.Destination) {
-		return false
+		return 0, ""
 	}
-	_, more := hops.Next()
-	return !more
+	if _, more := hops.Next(); !more {
+		return bundle.ReasonHopLimitExceeded, "hop limit reached"
+	}
+	return 0, ""
 }
 
 // take stores a bundle that is new here.
 func (c *Core) take(a *Arrival, id bundle.ID) {
 	rec, err := c.record(a, id)
-	if errors.Is(err, errCustody) {
-		c.counters.BundlesDeleted++
-		c.notify(app.EventDeleted, id, c.peer(a.Link), a.Size, err.Error())
-		c.report(&rec, bundle.FlagReportDeleted, bundle.ReasonDepletedStorage)
-		c.do(Reply{Token: a.Token})
+	var declined *declinedError
+	if errors.As(err, &declined) {
+		c.deleteArrived(a, &rec, declinedReason(declined.why), err.Error())
 		return
 	}
 	if err != nil {
@@ -151,6 +162,7 @@ func (c *Core) take(a *Arrival, id bundle.ID) {
 	}
 	c.arriving[id] = true
 	peer, link, token := c.peer(a.Link), a.Link, a.Token
+	unknown := link != 0 && a.Bundle.Unsupported().Report
 	c.persist(token, nil, func(err error) {
 		delete(c.arriving, id)
 		defer parts(err)
@@ -162,6 +174,9 @@ func (c *Core) take(a *Arrival, id bundle.ID) {
 		}
 		c.numbers.Kept(keep)
 		c.do(Reply{Token: token})
+		if unknown {
+			c.unsupported(&rec)
+		}
 		c.stored(rec, link, peer)
 	}, ops...)
 }
@@ -219,7 +234,7 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 		} else {
 			c.decline(asked, &rec, why)
 			if !c.carries(&rec) {
-				return rec, fmt.Errorf("%w of %s: %s", errCustody, id, why)
+				return rec, &declinedError{id, why}
 			}
 		}
 	}
@@ -227,10 +242,17 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 	return rec, nil
 }
 
-// errCustody says that a bundle was dropped because this node cannot be its
+// declinedError says that a bundle was dropped because this node cannot be its
 // custodian. The sender learns of it by a custody signal, not by a refusal of the
 // transfer, which would keep it from sending other bundles.
-var errCustody = errors.New("custody is not taken")
+type declinedError struct {
+	id  bundle.ID
+	why custody.Refusal
+}
+
+func (e *declinedError) Error() string {
+	return fmt.Sprintf("custody of %s is not taken: %s", e.id, e.why)
+}
 
 // fits refuses a custodial bundle of an application that no contact can carry
 // whole, since it may not be fragmented.

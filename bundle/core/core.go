@@ -96,6 +96,7 @@ type Core struct {
 	expiries   timers.Timers[store.Handle]
 	holds      timers.Timers[store.Handle] // of entries that no route takes for the time being
 	assembling assembling
+	reports    reports
 	counters   app.Counters
 	declined   [custody.Refusals]uint64 // custody that this node did not take, by reason
 	answered   episodes                 // of fragments that were refused
@@ -249,6 +250,8 @@ func (c *Core) Step(now dtntime.Time, event Event) []Effect {
 		c.release(e)
 	case Remove:
 		c.remove(e)
+	case Malformed:
+		c.malformed(e)
 	case Assembled:
 		c.assembled(e)
 	case PlanChanged:

@@ -18,8 +18,8 @@ const FirstOwnToken Token = 1 << 63
 // for the applications of this node.
 type LinkID uint64
 
-// Event is something that happened. The events are Arrival, Committed, Loaded,
-// LinkUp, LinkDown, Sent, Receive, Cancel, Ack, Release, Remove, Assembled,
+// Event is something that happened. The events are Arrival, Malformed, Committed,
+// Loaded, LinkUp, LinkDown, Sent, Receive, Cancel, Ack, Release, Remove, Assembled,
 // PlanChanged, ClockStepped, Tick and Shutdown.
 type Event interface{ isEvent() }
 
@@ -45,6 +45,15 @@ type Arrival struct {
 	// Custody and Priority are the wishes of an application.
 	Custody  bool
 	Priority bundle.Priority
+}
+
+// Malformed tells of a bundle from a link that was refused because it cannot be read
+// but for its primary block.
+type Malformed struct {
+	Link    LinkID
+	Primary bundle.Primary
+	ID      bundle.ID // with the length of a fragment 0 when that is not known
+	Err     error
 }
 
 // Committed tells that the ops of a Persist are durable, or why not.
@@ -138,6 +147,7 @@ type Tick struct{}
 type Shutdown struct{}
 
 func (Arrival) isEvent()      {}
+func (Malformed) isEvent()    {}
 func (Committed) isEvent()    {}
 func (Loaded) isEvent()       {}
 func (LinkUp) isEvent()       {}

@@ -57,6 +57,8 @@ type machine struct {
 	broken   bool  // the disk has failed, until the next start
 	away     bool  // the application does not ask for bundles
 	room     int64 // for custody; 0: without limit
+	// saidBytes are the bytes of records that the core made itself.
+	saidBytes int64
 	// power tells whether it fails just before or just after a commit.
 	power func(ops []store.Op, after bool) bool
 }
@@ -284,6 +286,7 @@ func (m *machine) persist(e core.Persist) {
 			continue
 		}
 		if put = m.staged[e.Token]; e.Inline != nil {
+			m.saidBytes += p.Record.PayloadLen
 			put = m.stage(e.Inline)
 		}
 		delete(m.staged, e.Token)

@@ -29,6 +29,7 @@ func (n *Node) receive(s *session, in convergence.Incoming, buf []byte) error {
 	arrival, err := n.stage(in, staged, buf)
 	if err != nil {
 		staged.Discard()
+		n.reportMalformed(s, arrival, err)
 		return errors.Join(err, in.Refuse(refusal(err)))
 	}
 	arrival.Link = s.id
@@ -41,7 +42,11 @@ func (n *Node) stage(in io.Reader, staged store.Staged, buf []byte) (core.Arriva
 	r := bundle.NewReader(io.TeeReader(in, staged), n.limits())
 	b, err := r.Header()
 	if err != nil {
-		return core.Arrival{}, fmt.Errorf("reading the header of a bundle: %w", err)
+		var broken core.Arrival
+		if p, ok := r.Primary(); ok {
+			broken.Bundle = &bundle.Bundle{Primary: p}
+		}
+		return broken, fmt.Errorf("reading the header of a bundle: %w", err)
 	}
 	a := core.Arrival{Bundle: b, HeaderLen: r.HeaderLen()}
 	if b.Primary.Flags&bundle.FlagAdminRecord != 0 && b.Primary.Destination == n.cfg.Node && b.Primary.Flags&bundle.FlagFragment == 0 {
@@ -58,6 +63,16 @@ func (n *Node) stage(in io.Reader, staged store.Staged, buf []byte) (core.Arriva
 	}
 	a.Size = staged.Size()
 	return a, nil
+}
+
+// reportMalformed lets the core report about a bundle of which at least the primary
+// block could be read, unless it was the link that failed.
+func (n *Node) reportMalformed(s *session, a core.Arrival, err error) {
+	var syntax *bundle.ParseError
+	if a.Bundle == nil || !errors.As(err, &syntax) || errors.Is(err, bundle.ErrLimit) || isDone(s) {
+		return
+	}
+	n.post(input{event: core.Malformed{Link: s.id, Primary: a.Bundle.Primary, ID: a.Bundle.ID(), Err: err}})
 }
 
 func (n *Node) limits() bundle.Limits {

@@ -242,7 +242,8 @@ type Store interface {
 
 	// Stage begins a bundle of about size bytes, or of unknown size when size
 	// is negative. Small bundles are held in memory, large ones go to disk as
-	// they are written. The size is a hint: nothing is allocated by it.
+	// they are written. The size is a hint; a wrong one costs the space that it
+	// announces at most.
 	Stage(size int64) (Staged, error)
 
 	// Commit applies ops in order, all or none, and returns once they are

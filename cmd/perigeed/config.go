@@ -24,6 +24,7 @@ const (
 	defaultSocket    = "/run/perigee/perigee.sock"
 	defaultQuota     = size(2e9)
 	defaultMaxBundle = size(1 << 32)
+	defaultMemory    = size(160 << 20)
 	defaultAggregate = 5 * dtntime.Second
 	defaultKeepalive = dtntime.Minute
 )
@@ -32,6 +33,8 @@ const (
 const (
 	minQuota     = size(16 << 20)
 	minMaxBundle = size(1 << 10)
+	minMemory    = size(32 << 20)
+	minResident  = 64
 	maxAggregate = dtntime.Hour
 	maxKeepalive = 65535 * dtntime.Second // RFC 9174 section 4.7
 	maxListens   = 64
@@ -72,6 +75,9 @@ type nodeConfig struct {
 	SocketMode  permissions `toml:"socket_mode"`  // who may use the socket, in octal; "0660"
 	ContactPlan string      `toml:"contact_plan"` // file of contacts, one JSON object a line; none
 	MaxBundle   size        `toml:"max_bundle"`   // largest bundle taken, from "1KiB"; "4GiB"
+	// Memory is what the daemon tries to stay below by collecting garbage more
+	// often, from "32MiB"; 160MiB, and no limit when it runs an application.
+	Memory size `toml:"memory"`
 	// StatusReports sends the reports that bundles ask for; false.
 	StatusReports bool `toml:"status_reports"`
 }
@@ -85,6 +91,9 @@ type logConfig struct {
 // storeConfig is the table [store].
 type storeConfig struct {
 	Quota size `toml:"quota"` // of stored bundles, from "16MiB"; "2GB"
+	// MaxResident is how many bundles are kept in memory, from 64; 65536. The
+	// others are read when their turn comes.
+	MaxResident int `toml:"max_resident"`
 	// CustodyPercent is the share of the quota that bundles in custody may
 	// take, 1 to 100; 90. The rest is kept for other bundles and for signals.
 	CustodyPercent int `toml:"custody_percent"`
@@ -144,7 +153,7 @@ func defaultConfig() config {
 		},
 		Log: logConfig{Level: "info", Format: "text"},
 		Store: storeConfig{
-			Quota: defaultQuota, CustodyPercent: store.DefaultCustodyPercent,
+			Quota: defaultQuota, MaxResident: core.DefaultMaxResident, CustodyPercent: store.DefaultCustodyPercent,
 			BulkPercent: 100, NormalPercent: 100, ExpeditedPercent: 100,
 		},
 		Custody: custodyConfig{Accept: true, Aggregate: defaultAggregate, MaxBundles: core.DefaultMaxCustody},
@@ -182,6 +191,15 @@ func setDefault(field *string, value string) {
 	if *field == "" {
 		*field = value
 	}
+}
+
+// memory is what the daemon tries to stay below, 0 for no limit. Models take what
+// they take.
+func (c *config) memory() size {
+	if c.Node.Memory == 0 && c.Satellite == nil && c.Ground == nil {
+		return defaultMemory
+	}
+	return c.Node.Memory
 }
 
 // storeDir is the folder of the node's bundle store.

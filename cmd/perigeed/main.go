@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"runtime/pprof"
 	"syscall"
 
@@ -106,6 +107,10 @@ func (o options) run(ctx context.Context, hangup <-chan os.Signal, stdout, stder
 	stopProfile, err := startProfile(o.profile)
 	if err != nil {
 		return err
+	}
+	// GOMEMLIMIT in the environment goes before the configuration.
+	if limit := c.memory(); limit != 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(limit))
 	}
 	return errors.Join(serve(ctx, c, newLog(c.Log, stderr), hangup), stopProfile())
 }

@@ -36,6 +36,9 @@ func (c *config) validate() error {
 	if c.Store.Quota < minQuota {
 		p.add("store.quota is %s; write at least \"%s\"", c.Store.Quota, minQuota)
 	}
+	if c.Store.MaxResident < minResident {
+		p.add("store.max_resident is %d; write at least %d", c.Store.MaxResident, minResident)
+	}
 	for _, share := range []struct {
 		key     string
 		percent int
@@ -93,6 +96,9 @@ func (c *config) validateNode(p *problems) {
 	}
 	if n.SocketMode&0o600 != 0o600 {
 		p.add("node.socket_mode is \"%04o\"; the owner must be able to read and write, such as \"0660\"", n.SocketMode)
+	}
+	if n.Memory != 0 && n.Memory < minMemory {
+		p.add("node.memory is %s; write at least \"%s\"", n.Memory, minMemory)
 	}
 	if n.MaxBundle < minMaxBundle {
 		p.add("node.max_bundle is %s; write at least \"%s\"", n.MaxBundle, minMaxBundle)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"perigee/bundle"
@@ -26,6 +27,10 @@ type Client struct {
 	alive  context.Context // ends with Close
 	close  context.CancelFunc
 	idle   func()
+
+	dialing chan struct{} // held by the one that opens the pipe
+	mu      sync.Mutex    // guards pipe
+	pipe    *clientPipe   // nil before the first use
 }
 
 var _ app.Client = (*Client)(nil)
@@ -53,6 +58,8 @@ func Dial(socket string) *Client {
 		alive:  alive,
 		close:  cancel,
 		idle:   transport.CloseIdleConnections,
+
+		dialing: make(chan struct{}, 1),
 	}
 }
 
@@ -60,6 +67,12 @@ func Dial(socket string) *Client {
 func (c *Client) Close() error {
 	c.close()
 	c.idle()
+	c.mu.Lock()
+	p := c.pipe
+	c.mu.Unlock()
+	if p != nil {
+		p.close()
+	}
 	return nil
 }
 

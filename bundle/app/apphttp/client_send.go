@@ -25,15 +25,14 @@ func (c *Client) Send(ctx context.Context, out app.Outgoing) (bundle.ID, error) 
 	}
 	payload := &payloadSource{inner: out.Payload, length: out.Length}
 	defer payload.detach(ctx)
-	var body io.Reader = payload
-	if out.Length == 0 {
-		// net/http takes a length of zero with a body for an unknown one.
-		body = http.NoBody
-		if _, err := payload.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+	if out.Length >= 0 && out.Length <= maxPiped {
+		small, err := payload.readAll(ctx)
+		if err != nil {
 			return bundle.ID{}, fmt.Errorf("reading the payload of a bundle for %s: %w", out.To, err)
 		}
+		return c.sendPiped(ctx, &out, small)
 	}
-	resp, err := c.do(ctx, http.MethodPost, pathSend, query(out), body, out.Length)
+	resp, err := c.do(ctx, http.MethodPost, pathSend, query(out), payload, out.Length)
 	if err != nil {
 		if readErr := payload.failed(); readErr != nil {
 			err = fmt.Errorf("reading the payload of a bundle for %s: %w", out.To, readErr)
@@ -75,6 +74,31 @@ func (p *payloadSource) Read(b []byte) (int, error) {
 		return 0, err
 	}
 	return n, err
+}
+
+// readAll reads a payload of known length, or returns when ctx ends.
+func (p *payloadSource) readAll(ctx context.Context) ([]byte, error) {
+	type outcome struct {
+		payload []byte
+		err     error
+	}
+	read := make(chan outcome, 1)
+	go func() { // ends with the read, which may outlast ctx, as Send says
+		payload := make([]byte, p.length)
+		_, err := io.ReadFull(p, payload)
+		if p.length == 0 {
+			if _, err = p.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
+				err = nil
+			}
+		}
+		read <- outcome{payload, err}
+	}()
+	select {
+	case o := <-read:
+		return o.payload, o.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // check compares what was read with the announced length before its last bytes

@@ -9,35 +9,30 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"sync/atomic"
 
 	"perigee/bundle"
 	"perigee/bundle/app"
-	"perigee/bundle/dtntime"
 )
 
-// Receive implements app.Client. ctx governs the wait and not the delivery.
-func (c *Client) Receive(ctx context.Context, endpoint bundle.EID) (*app.Delivery, error) {
+// fetch gets the payload of a large delivery, which the daemon holds under token.
+func (c *Client) fetch(ctx context.Context, result *app.Delivery, token string) (*app.Delivery, error) {
 	held, drop := c.scope(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, drop)
-	resp, err := c.do(held, http.MethodGet, pathReceive, url.Values{"endpoint": {endpoint.String()}}, nil, 0)
+	resp, err := c.do(held, http.MethodGet, pathFetch, url.Values{"token": {token}}, nil, 0)
 	if !stop() || err != nil {
 		if err == nil {
 			resp.Body.Close()
 		}
 		drop()
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("waiting for a bundle for %s: %w", endpoint, ctx.Err())
+			err = ctx.Err()
 		}
-		return nil, err
+		return nil, fmt.Errorf("fetching bundle %s: %w", result.ID, err)
 	}
-	d := &delivery{client: c, resp: resp, drop: drop, token: resp.Header.Get(headerToken)}
-	result, err := d.describe()
-	if err != nil {
-		d.end()
-		return nil, fmt.Errorf("reading the head of a delivery: %w; do perigee and perigeed have the same version?", err)
-	}
+	d := &delivery{client: c, resp: resp, drop: drop, token: token}
+	d.left.Store(result.Size)
+	result.Payload, result.Ack, result.Release = d, d.ack, d.release
 	return result, nil
 }
 
@@ -48,32 +43,6 @@ type delivery struct {
 	drop   context.CancelFunc
 	token  string
 	left   atomic.Int64 // bytes of payload not yet read
-}
-
-// describe reads the head of the delivery.
-func (d *delivery) describe() (*app.Delivery, error) {
-	header := d.resp.Header
-	result := &app.Delivery{Payload: d, Ack: d.ack, Release: d.release}
-	if err := result.ID.UnmarshalText([]byte(header.Get(headerBundle))); err != nil {
-		return nil, err
-	}
-	if err := result.Source.UnmarshalText([]byte(header.Get(headerSource))); err != nil {
-		return nil, err
-	}
-	if err := result.Destination.UnmarshalText([]byte(header.Get(headerDestination))); err != nil {
-		return nil, err
-	}
-	received, err := strconv.ParseUint(header.Get(headerReceived), 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", headerReceived, err)
-	}
-	size, err := strconv.ParseInt(header.Get(headerSize), 10, 64)
-	if err != nil || size < 0 {
-		return nil, fmt.Errorf("%s: %q is no length", headerSize, header.Get(headerSize))
-	}
-	result.Received, result.Size = dtntime.Time(received), size
-	d.left.Store(size)
-	return result, nil
 }
 
 // Read reads the payload, which ends before the answer does.

@@ -6,31 +6,40 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 
-	"perigee/bundle"
 	"perigee/bundle/app"
 )
 
 // lease is a delivery in the hands of a client. The handler of the receive owns
 // it; acknowledgements and releases come from other requests as verdicts.
 type lease struct {
-	token    string
+	token    string // empty when the delivery went over a pipe
 	delivery *app.Delivery
-	verdicts chan verdict
+	verdicts chan verdict  // of capacity 1
+	fetch    chan struct{} // hands the lease to the request that fetches the delivery
 	ended    chan struct{} // closed when the owner no longer listens
 }
 
 type verdict struct {
 	ack    bool
-	result chan<- error // has room for one
+	answer func(error) // called once it was carried out, unless the lease ends before
+}
+
+// errNotHeld is the answer to a verdict on a delivery that the client does not hold.
+var errNotHeld = fmt.Errorf("%w: the delivery is no longer held by this client and will be made again", app.ErrNotFound)
+
+func newLease(d *app.Delivery) *lease {
+	return &lease{
+		delivery: d, verdicts: make(chan verdict, 1), fetch: make(chan struct{}), ended: make(chan struct{}),
+	}
 }
 
 // lend gives a delivery a token. Tokens are random so that one from before a
 // restart of the daemon never names another delivery.
 func (s *Server) lend(d *app.Delivery) *lease {
-	l := &lease{token: rand.Text(), delivery: d, verdicts: make(chan verdict), ended: make(chan struct{})}
+	l := newLease(d)
+	l.token = rand.Text()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leases[l.token] = l
@@ -43,6 +52,7 @@ func (s *Server) end(l *lease, settled bool) {
 	delete(s.leases, l.token)
 	s.mu.Unlock()
 	close(l.ended)
+	l.refuseVerdict()
 	if settled {
 		return
 	}
@@ -53,33 +63,62 @@ func (s *Server) end(l *lease, settled bool) {
 	}
 }
 
-// receive waits for a delivery, sends it, and holds the answer open until the
-// delivery is settled, its client is gone or its time is over.
-func (s *Server) receive(w http.ResponseWriter, r *http.Request) error {
-	endpoint, err := bundle.ParseEID(r.URL.Query().Get("endpoint"))
-	if err != nil {
-		return fmt.Errorf("%w: endpoint: %w", errMalformed, err)
+// refuseVerdict answers a verdict that came too late for the owner.
+func (l *lease) refuseVerdict() {
+	select {
+	case v := <-l.verdicts:
+		v.answer(errNotHeld)
+	default:
 	}
-	ctx, cancel := s.waiting(r)
+}
+
+// offer holds a delivery for the request that fetches it, until ctx ends or its
+// time is over.
+func (s *Server) offer(ctx context.Context, l *lease) {
+	limit := time.NewTimer(s.Limits.Lease)
+	defer limit.Stop()
+	select {
+	case l.fetch <- struct{}{}: // that request owns it now
+		return
+	case <-limit.C:
+	case <-ctx.Done():
+	}
+	_ = l.delivery.Payload.Close() // it was not read
+	s.end(l, false)
+}
+
+// fetch takes over a large delivery that was announced on a pipe, sends it, and
+// holds the answer open until the delivery is settled, its client is gone or its
+// time is over.
+func (s *Server) fetch(w http.ResponseWriter, r *http.Request) error {
+	s.mu.Lock()
+	l := s.leases[r.URL.Query().Get("token")]
+	s.mu.Unlock()
+	if l == nil {
+		return errNotHeld
+	}
+	ctx, cancel := s.waiting(r.Context())
 	defer cancel()
-	delivery, err := s.client.Receive(ctx, endpoint)
-	if err != nil {
-		return s.ended(err)
+	select {
+	case <-l.fetch:
+	case <-l.ended:
+		return errNotHeld
+	case <-ctx.Done():
+		return s.ended(ctx.Err())
 	}
-	l := s.lend(delivery)
 	settled := false
 	defer func() { s.end(l, settled) }()
 	if err := s.deliver(w, l); err != nil {
-		s.abort("delivering bundle "+delivery.ID.String(), err)
+		s.abort("delivering bundle "+l.delivery.ID.String(), err)
 	}
 	settled = s.await(ctx, l)
 	if !settled {
-		s.abort("waiting for the acknowledgement of bundle "+delivery.ID.String(), context.Cause(ctx))
+		s.abort("waiting for the acknowledgement of bundle "+l.delivery.ID.String(), context.Cause(ctx))
 	}
 	return nil
 }
 
-// deliver sends the head and the payload of a delivery, and closes the payload.
+// deliver sends the payload of a delivery and closes it.
 func (s *Server) deliver(w http.ResponseWriter, l *lease) (err error) {
 	d := l.delivery
 	defer func() {
@@ -87,14 +126,7 @@ func (s *Server) deliver(w http.ResponseWriter, l *lease) (err error) {
 			err = closeErr
 		}
 	}()
-	header := w.Header()
-	header.Set("Content-Type", "application/octet-stream")
-	header.Set(headerToken, l.token)
-	header.Set(headerBundle, d.ID.String())
-	header.Set(headerSource, d.Source.String())
-	header.Set(headerDestination, d.Destination.String())
-	header.Set(headerReceived, strconv.FormatUint(uint64(d.Received), 10))
-	header.Set(headerSize, strconv.FormatInt(d.Size, 10))
+	w.Header().Set("Content-Type", "application/octet-stream")
 	n, err := copySteady(s.steady(w), io.LimitReader(d.Payload, d.Size))
 	if err != nil {
 		return err
@@ -113,7 +145,7 @@ func (s *Server) await(ctx context.Context, l *lease) bool {
 		select {
 		case v := <-l.verdicts:
 			err := l.apply(ctx, v)
-			v.result <- err
+			v.answer(err)
 			if err == nil {
 				return true
 			}
@@ -143,20 +175,31 @@ func (s *Server) settle(w http.ResponseWriter, r *http.Request) error {
 	s.mu.Lock()
 	l := s.leases[token]
 	s.mu.Unlock()
-	gone := fmt.Errorf("%w: the delivery is no longer held by this client and will be made again", app.ErrNotFound)
 	if l == nil {
-		return gone
+		return errNotHeld
 	}
 	result := make(chan error, 1)
 	select {
-	case l.verdicts <- verdict{ack: r.URL.Path == pathAck, result: result}:
+	case l.verdicts <- verdict{ack: r.URL.Path == pathAck, answer: func(err error) { result <- err }}:
 	case <-l.ended:
-		return gone
+		return errNotHeld
 	case <-r.Context().Done():
 		return r.Context().Err()
 	}
-	if err := <-result; err != nil {
-		return err
+	select {
+	case err := <-result:
+		if err != nil {
+			return err
+		}
+	case <-l.ended: // the answer came first, or none comes
+		select {
+		case err := <-result:
+			if err != nil {
+				return err
+			}
+		default:
+			return errNotHeld
+		}
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

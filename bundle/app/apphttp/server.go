@@ -120,15 +120,28 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	startDrain()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), limits.Shutdown)
 	defer cancel()
-	if err := server.Shutdown(grace); err != nil {
+	shutdownErr := server.Shutdown(grace)
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	finished := make(chan struct{})
+	go func() { // ends with the handlers, which are waited for below
+		s.handlers.Wait()
+		close(finished)
+	}()
+	if shutdownErr == nil { // there may still be pipes
+		select {
+		case <-finished:
+		case <-grace.Done():
+			shutdownErr = grace.Err()
+		}
+	}
+	if shutdownErr != nil {
 		s.log.Warn("cutting application requests that did not finish in time", "limit", limits.Shutdown)
 		cut()
 		server.Close()
 	}
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.handlers.Wait()
+	<-finished
 	if serveErr == nil {
 		serveErr = <-served
 	}
@@ -142,7 +155,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST "+pathSend, s.limited(s.streams, s.send))
-	mux.Handle("GET "+pathReceive, s.limited(s.streams, s.receive))
+	mux.Handle("POST "+pathPipe, s.tracked(s.pipe))
+	mux.Handle("GET "+pathFetch, s.limited(s.streams, s.fetch))
 	mux.Handle("GET "+pathEvents, s.limited(s.streams, s.events))
 	mux.Handle("GET "+pathExport, s.limited(s.streams, s.export))
 	mux.Handle("POST "+pathVerify, s.limited(s.requests, s.verify))
@@ -159,21 +173,14 @@ func (s *Server) handler() http.Handler {
 	return mux
 }
 
-// limited runs serve while a slot is free and counts it as running.
-func (s *Server) limited(slots chan struct{}, serve func(http.ResponseWriter, *http.Request) error) http.Handler {
+// tracked runs serve and counts it as running.
+func (s *Server) tracked(serve func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.enter() {
 			s.fail(w, fmt.Errorf("%w: the daemon is shutting down", app.ErrClosed))
 			return
 		}
 		defer s.handlers.Done()
-		select {
-		case slots <- struct{}{}:
-			defer func() { <-slots }()
-		default:
-			s.fail(w, fmt.Errorf("%w: the daemon already serves %d requests like this", app.ErrTryAgain, cap(slots)))
-			return
-		}
 		// A deadline of an earlier request on this connection must not hold.
 		if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
 			s.fail(w, fmt.Errorf("clearing the write deadline: %w", err))
@@ -182,6 +189,19 @@ func (s *Server) limited(slots chan struct{}, serve func(http.ResponseWriter, *h
 		if err := serve(w, r); err != nil {
 			s.fail(w, err)
 		}
+	})
+}
+
+// limited runs serve while a slot is free.
+func (s *Server) limited(slots chan struct{}, serve func(http.ResponseWriter, *http.Request) error) http.Handler {
+	return s.tracked(func(w http.ResponseWriter, r *http.Request) error {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		default:
+			return fmt.Errorf("%w: the daemon already serves %d requests like this", app.ErrTryAgain, cap(slots))
+		}
+		return serve(w, r)
 	})
 }
 
@@ -197,8 +217,8 @@ func (s *Server) enter() bool {
 
 // waiting returns a context for a request that waits: it ends with the request
 // and when the server begins to end.
-func (s *Server) waiting(r *http.Request) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(r.Context())
+func (s *Server) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(s.drain, cancel)
 	return ctx, func() { stop(); cancel() }
 }

@@ -87,7 +87,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
-	ctx, cancel := s.waiting(r)
+	ctx, cancel := s.waiting(r.Context())
 	defer cancel()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := s.steady(w)

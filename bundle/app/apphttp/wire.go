@@ -17,7 +17,8 @@ import (
 const (
 	pathStatus  = "/v1/status"
 	pathSend    = "/v1/send"
-	pathReceive = "/v1/receive"
+	pathPipe    = "/v1/pipe"
+	pathFetch   = "/v1/fetch"
 	pathAck     = "/v1/ack"
 	pathRelease = "/v1/release"
 	pathEvents  = "/v1/events"
@@ -25,16 +26,6 @@ const (
 	pathBundle  = "/v1/bundle"
 	pathExport  = "/v1/export"
 	pathVerify  = "/v1/verify"
-)
-
-// Headers that describe a delivery.
-const (
-	headerToken       = "Perigee-Token"
-	headerBundle      = "Perigee-Bundle"
-	headerSource      = "Perigee-Source"
-	headerDestination = "Perigee-Destination"
-	headerReceived    = "Perigee-Received" // DTN time in milliseconds
-	headerSize        = "Perigee-Size"     // bytes of payload
 )
 
 // Limits on what either side accepts of the other.

@@ -210,3 +210,73 @@ func FuzzSkip(f *testing.F) {
 		}
 	})
 }
+
+// item reads one item with the decoder made for it and appends what it read.
+func item(d *Decoder, dst []byte) ([]byte, error) {
+	first, err := d.Peek()
+	if err != nil {
+		return nil, err
+	}
+	switch m := Major(first >> 5); m {
+	case MajorUint:
+		v, err := d.Uint()
+		return AppendUint(dst, v), err
+	case MajorNegInt:
+		v, err := d.Int()
+		return AppendInt(dst, v), err
+	case MajorBytes:
+		b, err := d.Bytes()
+		return AppendBytes(dst, b), err
+	case MajorText:
+		b, err := d.Text(64)
+		return AppendText(dst, string(b)), err
+	case MajorTag:
+		n, _, err := d.Tag()
+		return AppendHead(dst, MajorTag, n), err
+	case MajorArray, MajorMap:
+		read := d.Array
+		if m == MajorMap {
+			read = d.Map
+		}
+		it, err := read()
+		if it.Open() {
+			return append(dst, first), err
+		}
+		return AppendHead(dst, m, it.Left()), err
+	}
+	if first == BreakByte {
+		_, err := d.Break()
+		return append(dst, first), err
+	}
+	v, err := d.Bool()
+	return AppendBool(dst, v), err
+}
+
+// FuzzItems reads anything with the decoder made for each item: what it takes is
+// what the encoder makes, but for text in pieces.
+func FuzzItems(f *testing.F) {
+	var seed []byte
+	for _, v := range []uint64{0, 24, 256, 65536, math.MaxUint64} {
+		seed = AppendInt(AppendUint(seed, v), -1-int64(v>>1))
+	}
+	seed = AppendBool(AppendText(AppendBytes(AppendArray(seed, 3), []byte{1, 2}), "abc"), true)
+	f.Add(append(AppendHead(seed, MajorTag, 13), IndefiniteArray, False, BreakByte))
+	f.Add([]byte{0x7f, 0x61, 'a', 0x60, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d := NewDecoder(b)
+		for {
+			at := d.Offset()
+			got, err := item(&d, nil)
+			if err != nil {
+				var fault *Error
+				if !errors.As(err, &fault) || fault.Offset < at || fault.Offset > len(b) || fault.Reason == "" {
+					t.Fatalf("%x: %v (%T)", b[at:], err, err)
+				}
+				return
+			}
+			if used := b[at:d.Offset()]; !bytes.Equal(got, used) && used[0] != 0x7f {
+				t.Fatalf("%x is encoded as %x", used, got)
+			}
+		}
+	})
+}

@@ -54,27 +54,30 @@ func putBytes(s store.Store, n uint64, data []byte) error {
 	return s.Commit(context.Background(), []store.Op{store.Put{Record: r, Staged: st}})
 }
 
-// BenchmarkMegabyte measures durable puts of 1 MB bundles, one after the other and
-// four at once, against a file that is written and synced in the same steps.
+// BenchmarkMegabyte measures durable puts of 1 MB bundles, by so many at once,
+// against a file that is written and synced in steps of as many.
 func BenchmarkMegabyte(b *testing.B) {
 	data := storetest.Bytes(1, 1<<20)
-	b.Run("plain", func(b *testing.B) {
-		f, err := os.Create(filepath.Join(b.TempDir(), "plain"))
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer f.Close()
-		b.SetBytes(int64(len(data)))
-		for b.Loop() {
-			if _, err := f.Write(data); err != nil {
+	for _, workers := range []int{1, 4, 16} {
+		b.Run(fmt.Sprintf("plain/%d", workers), func(b *testing.B) {
+			f, err := os.Create(filepath.Join(b.TempDir(), "plain"))
+			if err != nil {
 				b.Fatal(err)
 			}
-			if err := f.Sync(); err != nil {
-				b.Fatal(err)
+			defer f.Close()
+			b.SetBytes(int64(len(data)))
+			n := 0
+			for b.Loop() {
+				if _, err := f.Write(data); err != nil {
+					b.Fatal(err)
+				}
+				if n++; n%workers == 0 {
+					if err := f.Sync(); err != nil {
+						b.Fatal(err)
+					}
+				}
 			}
-		}
-	})
-	for _, workers := range []int{1, 4} {
+		})
 		b.Run(fmt.Sprintf("store/%d", workers), func(b *testing.B) {
 			s := mustOpen(b, b.TempDir(), badgerstore.Options{})
 			b.SetBytes(int64(len(data)))

@@ -12,8 +12,8 @@ import (
 
 // Limits on the committer.
 const (
-	maxQueue = 1024    // commits waiting
-	maxGroup = 8 << 20 // bytes of small bundles in one group, a single commit excepted
+	maxQueue = 1024     // commits waiting
+	maxGroup = 16 << 20 // bytes of small bundles in one group, a single commit excepted
 	// handleBlock is how many handles are written off at once, so that few
 	// commits must write the mark.
 	handleBlock = 4096
@@ -264,6 +264,7 @@ func (s *Store) logGroup(group []*request, answers []error) error {
 	if err != nil {
 		return err
 	}
+	defer s.committer.frame.letGo()
 	c, err := s.tryGroup(group, answers, free-s.o.Reserve)
 	if errors.Is(err, store.ErrFull) {
 		// Once more without the puts: deletes must find room.
@@ -351,7 +352,7 @@ func (s *Store) markHandles(c *change) error {
 		return nil
 	}
 	k.handleMark = top + handleBlock
-	p := k.frame.add(kindCounter, appendCounter(nil, handleCounter, k.handleMark), nil)
+	p := k.frame.add(kindCounter, appendCounter(nil, handleCounter, k.handleMark), nil, 0)
 	p.segment = k.num
 	return c.setCounter(handleCounter, k.handleMark, p)
 }
@@ -359,8 +360,8 @@ func (s *Store) markHandles(c *change) error {
 // writeFrame appends the frame to the active segment and syncs it.
 func (s *Store) writeFrame() error {
 	k := &s.committer
-	b := k.frame.finish(k.seq+1, k.salt)
-	if _, err := k.active.WriteAt(b, k.size); err != nil {
+	head := k.frame.finish(k.seq+1, k.salt)
+	if err := k.frame.writeTo(k.active); err != nil {
 		err = fmt.Errorf("write segment %d: %w", k.num, err)
 		if !isFull(err) {
 			return s.fail(err)
@@ -376,9 +377,9 @@ func (s *Store) writeFrame() error {
 		return s.fail(fmt.Errorf("sync segment %d: %w", k.num, err))
 	}
 	k.seq++
-	k.last, k.sign = k.size, signature(b)
-	k.size += int64(len(b))
-	k.logged += int64(len(b))
+	k.last, k.sign = k.size, signature(head)
+	k.size += k.frame.size()
+	k.logged += k.frame.size()
 	s.commits.Add(1)
 	s.mu.Lock()
 	s.segments[k.num].size = k.size

@@ -244,7 +244,7 @@ func (s *Store) rescue(ctx context.Context, num uint64) error {
 				return true, err
 			}
 			meta := appendGone(appendID(nil, t.gone.ID), &t.gone)
-			return true, c.remember(t.gone, s.add(kindGone, meta, nil))
+			return true, c.remember(t.gone, s.add(kindGone, meta, nil, 0))
 		})
 		if err != nil {
 			return err
@@ -283,14 +283,14 @@ func (s *Store) rescueBundles(ctx context.Context, c *change, num uint64) error 
 				return false, err
 			}
 			meta := appendPut(nil, e.file, crc, &e.record)
-			return true, c.putEntry(&entry{record: e.record, put: s.add(kindPut, meta, nil), file: e.file})
+			return true, c.putEntry(&entry{record: e.record, put: s.add(kindPut, meta, nil, 0), file: e.file})
 		case e.put.segment == num:
 			s.quarantined.Add(1)
 			s.log.Error("bundle is lost: its stored bytes are damaged", "bundle", e.record.ID, "handle", e.record.Handle)
 			g := store.Gone{ID: e.record.ID}
-			return true, c.remove(e.record.Handle, g, s.add(kindDelete, appendDelete(nil, e.record.Handle, &g), nil))
+			return true, c.remove(e.record.Handle, g, s.add(kindDelete, appendDelete(nil, e.record.Handle, &g), nil, 0))
 		case e.update.segment == num && e.update.size > 0:
-			return true, c.update(e.record, s.add(kindUpdate, appendRecord(nil, &e.record), nil))
+			return true, c.update(e.record, s.add(kindUpdate, appendRecord(nil, &e.record), nil, 0))
 		}
 		return true, nil
 	})

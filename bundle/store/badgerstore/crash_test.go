@@ -19,10 +19,11 @@ import (
 )
 
 // crashOptions makes everything happen within a short workload: segments end after
-// a few commits, bundles above 2 kB are large.
+// a few commits, bundles above 20 kB are large, and one of the others is too large to
+// be copied into its frame.
 func crashOptions(fs badgerstore.FS) badgerstore.Options {
 	return badgerstore.Options{
-		FS: fs, SegmentSize: 4 << 10, SmallLimit: 2 << 10, Reserve: 64 << 10,
+		FS: fs, SegmentSize: 4 << 10, SmallLimit: 20 << 10, Reserve: 64 << 10,
 		Rand: rand.New(rand.NewSource(7)),
 	}
 }
@@ -55,8 +56,11 @@ func workload(s store.Store) (*model, error) {
 			n := next
 			next++
 			size := int64(100 + rng.Intn(700))
-			if n%7 == 3 {
-				size = 3000
+			switch n % 7 {
+			case 3:
+				size = 30_000
+			case 5:
+				size = 18_000
 			}
 			st, err := storetest.Stage(s, storetest.Bytes(n, size))
 			if err != nil {
@@ -369,7 +373,7 @@ func TestFullDisk(t *testing.T) {
 		"Refused":  func(fs *crashtest.FS) { fs.SetFree(64<<10 + 500) }, // what is left is the reserve
 		"MidWrite": func(fs *crashtest.FS) { fs.SetFail(fullOnWrite()) },
 	} {
-		for _, size := range []int64{900, 9000} {
+		for _, size := range []int64{900, 18_000, 30_000} {
 			t.Run(fmt.Sprintf("%s/%d", name, size), func(t *testing.T) {
 				fs, dir := crashtest.New(), indexDir(t)
 				s := mustOpen(t, dir, crashOptions(fs))

@@ -3,7 +3,9 @@ package badgerstore
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"math"
 	"testing"
 
@@ -126,9 +128,77 @@ func testFrame(seq, salt uint64, data []byte, names ...string) []byte {
 	var f frameBuilder
 	f.reset(0)
 	for _, name := range names {
-		f.add(kindCounter, appendCounter(nil, name, seq), data)
+		f.add(kindCounter, appendCounter(nil, name, seq), data, crc32.Checksum(data, newCRC()))
 	}
-	return bytes.Clone(f.finish(seq, salt))
+	return frameBytes(&f, seq, salt)
+}
+
+// frameBytes returns a frame as it is written.
+func frameBytes(f *frameBuilder, seq, salt uint64) []byte {
+	f.finish(seq, salt)
+	var b sliceWriter
+	if err := f.writeTo(&b); err != nil {
+		panic(err) // a slice takes everything
+	}
+	return b
+}
+
+// sliceWriter is written to like a file.
+type sliceWriter []byte
+
+func (w *sliceWriter) WriteAt(b []byte, off int64) (int, error) {
+	if missing := off + int64(len(b)) - int64(len(*w)); missing > 0 {
+		*w = append(*w, make([]byte, missing)...)
+	}
+	return copy((*w)[off:], b), nil
+}
+
+// TestFrameOfLargeData mixes data that is copied into a frame with data that is
+// written from where it is, and takes some of it back.
+func TestFrameOfLargeData(t *testing.T) {
+	var f frameBuilder
+	f.reset(0)
+	var want [][]byte
+	var places []place
+	for i, size := range []int{10, copyLimit + 1, copyLimit, 0, 3 * copyLimit, 5} {
+		data := bytes.Repeat([]byte{byte(i + 1)}, size)
+		m := f.mark()
+		f.add(kindCounter, []byte("rejected"), data, 0)
+		f.add(kindCounter, []byte("rejected"), bytes.Repeat(data, 2), 0)
+		f.rewind(m)
+		places = append(places, f.add(kindCounter, []byte("kept"), data, crc32.Checksum(data, newCRC())))
+		want = append(want, data)
+	}
+	log := frameBytes(&f, 1, testSalt)
+	if int64(len(log)) != f.size() {
+		t.Errorf("%d bytes were written, the frame says %d", len(log), f.size())
+	}
+	if got := walkBytes(t, log); got.records != len(want) || got.damage+len(got.gaps) > 0 {
+		t.Fatalf("found %+v, want %d records", got, len(want))
+	}
+	for i, p := range places {
+		if got := log[p.offset : p.offset+p.size]; !bytes.HasSuffix(got, want[i]) || string(got[recordHeaderSize:recordHeaderSize+4]) != "kept" {
+			t.Errorf("record %d is not where it should be", i)
+		}
+	}
+}
+
+// TestFirstRecordVersion reads a record whose checksum is over the data itself.
+func TestFirstRecordVersion(t *testing.T) {
+	log := testFrame(1, testSalt, []byte("some data"), "a")
+	rec := log[frameHeaderSize:]
+	rec[1] = 1
+	crc := crc32.Update(crc32.Checksum(rec[:12], newCRC()), newCRC(), rec[recordHeaderSize:])
+	binary.LittleEndian.PutUint32(rec[12:], crc)
+	h := frameHeader{seq: 1, body: int64(len(rec)), records: 1, sum: crc32.Checksum(rec[12:16], newCRC())}
+	log = append(h.append(nil, testSalt), rec...)
+	if got := walkBytes(t, log); got.records != 1 || got.damage != 0 {
+		t.Errorf("found %+v, want one good record", got)
+	}
+	log[len(log)-1] ^= 1
+	if got := walkBytes(t, log); got.records != 0 || got.damage != 1 {
+		t.Errorf("found %+v, want one damaged record", got)
+	}
 }
 
 // walked is what a walker finds.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 )
 
 // The log is a row of segment files. A segment is a header and then frames; a
@@ -16,7 +17,11 @@ import (
 //	                 body length u32, records u32, crc of the records' crcs u32,
 //	                 crc of salt and header u32
 //	record           kind u8, version u8, 2 zero, meta length u32,
-//	                 data length u32, crc of all the rest u32, meta, data
+//	                 data length u32, crc u32, meta, data
+//
+// A record's checksum is over its header before the checksum, its meta, and the
+// checksum of its data, which is made while the data arrives. In version 1 it was
+// over the data itself.
 //
 // Bundles come from strangers, and one could hold what looks like a frame. The
 // salt keeps such a frame from being taken for one when the log is searched for
@@ -27,7 +32,7 @@ const (
 	frameMagic        = 0x4652_4750 // "PGRF"
 	frameVersion      = 1
 	frameHeaderSize   = 32
-	recordVersion     = 1
+	recordVersion     = 2
 	recordHeaderSize  = 16
 	// maxFrame is the longest body of a frame, and so of what one commit may
 	// write beside large bundles.
@@ -112,10 +117,11 @@ func parseFrameHeader(b []byte, salt uint64) (frameHeader, bool) {
 
 // recordHeader is what stands before the meta and data of a record.
 type recordHeader struct {
-	kind kind
-	meta int64
-	data int64
-	crc  uint32
+	kind    kind
+	version byte
+	meta    int64
+	data    int64
+	crc     uint32
 }
 
 func (h recordHeader) size() int64 { return recordHeaderSize + h.meta + h.data }
@@ -132,19 +138,40 @@ func parseRecordHeader(b []byte, left int64) (recordHeader, error) {
 	if h.meta > maxMeta || h.size() > left {
 		return h, errRecordHeader
 	}
-	if b[1] != recordVersion {
+	if h.version = b[1]; h.version < 1 || h.version > recordVersion {
 		return h, fmt.Errorf("record version %d is unknown", b[1])
 	}
 	return h, nil
 }
 
+// recordCRC is the checksum of a record whose header up to the checksum is head.
+func recordCRC(head, meta []byte, dataCRC uint32) uint32 {
+	table := newCRC()
+	crc := crc32.Update(crc32.Checksum(head, table), table, meta)
+	var b [4]byte
+	binary.LittleEndian.PutUint32(b[:], dataCRC)
+	return crc32.Update(crc, table, b[:])
+}
+
+// copyLimit is the largest data of a record that is copied into a frame. Larger data
+// is written from where it is.
+const copyLimit = 16 << 10
+
 // frameBuilder puts a frame together in memory. The frame will stand at offset
 // base of its segment.
 type frameBuilder struct {
-	buf   []byte // room for the frame header, then records
-	crcs  []byte
-	base  int64
-	count uint32
+	buf     []byte   // room for the frame header, then records
+	inserts []insert // data that belongs between bytes of buf
+	apart   int64    // bytes of inserts
+	crcs    []byte
+	base    int64
+	count   uint32
+}
+
+// insert is data that follows the first at bytes of a frame's buf.
+type insert struct {
+	at   int
+	data []byte
 }
 
 func (f *frameBuilder) reset(base int64) {
@@ -152,20 +179,32 @@ func (f *frameBuilder) reset(base int64) {
 		f.buf = nil // one huge commit must not hold its memory for ever
 	}
 	f.buf = append(f.buf[:0], make([]byte, frameHeaderSize)...)
+	f.letGo()
 	f.crcs = f.crcs[:0]
 	f.base, f.count = base, 0
 }
 
-// mark is a state of the builder to go back to.
-type mark struct {
-	buf, crcs int
-	count     uint32
+// letGo forgets the data that was not copied.
+func (f *frameBuilder) letGo() {
+	clear(f.inserts)
+	f.inserts, f.apart = f.inserts[:0], 0
 }
 
-func (f *frameBuilder) mark() mark { return mark{len(f.buf), len(f.crcs), f.count} }
+// mark is a state of the builder to go back to.
+type mark struct {
+	buf, inserts, crcs int
+	apart              int64
+	count              uint32
+}
+
+func (f *frameBuilder) mark() mark {
+	return mark{len(f.buf), len(f.inserts), len(f.crcs), f.apart, f.count}
+}
 
 func (f *frameBuilder) rewind(m mark) {
-	f.buf, f.crcs, f.count = f.buf[:m.buf], f.crcs[:m.crcs], m.count
+	clear(f.inserts[m.inserts:])
+	f.buf, f.inserts, f.crcs = f.buf[:m.buf], f.inserts[:m.inserts], f.crcs[:m.crcs]
+	f.apart, f.count = m.apart, m.count
 }
 
 // place is where a record stands in the log.
@@ -175,30 +214,56 @@ type place struct {
 	size    int64 // of the whole record
 }
 
-// add appends a record and returns where it will stand, without the segment.
-func (f *frameBuilder) add(k kind, meta, data []byte) place {
-	at := len(f.buf)
+// add appends a record and returns where it will stand, without the segment. data,
+// whose checksum is dataCRC, may not change before the frame is written.
+func (f *frameBuilder) add(k kind, meta, data []byte, dataCRC uint32) place {
+	at, offset := len(f.buf), f.size()
 	f.buf = append(f.buf, byte(k), recordVersion, 0, 0)
 	f.buf = binary.LittleEndian.AppendUint32(f.buf, uint32(len(meta)))
 	f.buf = binary.LittleEndian.AppendUint32(f.buf, uint32(len(data)))
-	table := newCRC()
-	crc := crc32.Checksum(f.buf[at:], table)
-	crc = crc32.Update(crc, table, meta)
-	crc = crc32.Update(crc, table, data)
+	crc := recordCRC(f.buf[at:], meta, dataCRC)
 	f.buf = binary.LittleEndian.AppendUint32(f.buf, crc)
 	f.crcs = binary.LittleEndian.AppendUint32(f.crcs, crc)
 	f.buf = append(f.buf, meta...)
-	f.buf = append(f.buf, data...)
+	if len(data) <= copyLimit {
+		f.buf = append(f.buf, data...)
+	} else {
+		f.inserts = append(f.inserts, insert{len(f.buf), data})
+		f.apart += int64(len(data))
+	}
 	f.count++
-	return place{offset: f.base + int64(at), size: int64(len(f.buf) - at)}
+	return place{offset: f.base + offset, size: f.size() - offset}
 }
 
-// body is the number of bytes of all records.
-func (f *frameBuilder) body() int64 { return int64(len(f.buf) - frameHeaderSize) }
+// size is the number of bytes of the frame.
+func (f *frameBuilder) size() int64 { return int64(len(f.buf)) + f.apart }
 
-// finish fills in the header and returns the bytes of the frame.
+// body is the number of bytes of all records.
+func (f *frameBuilder) body() int64 { return f.size() - frameHeaderSize }
+
+// finish fills in the header and returns it.
 func (f *frameBuilder) finish(seq, salt uint64) []byte {
 	h := frameHeader{seq: seq, body: f.body(), records: f.count, sum: crc32.Checksum(f.crcs, newCRC())}
 	h.append(f.buf[:0], salt)
-	return f.buf
+	return f.buf[:frameHeaderSize]
+}
+
+// writeTo writes the frame to its place.
+func (f *frameBuilder) writeTo(w io.WriterAt) error {
+	off, from := f.base, 0
+	write := func(b []byte) error {
+		n, err := w.WriteAt(b, off)
+		off += int64(n)
+		return err
+	}
+	for _, in := range f.inserts {
+		if err := write(f.buf[from:in.at]); err != nil {
+			return err
+		}
+		if err := write(in.data); err != nil {
+			return err
+		}
+		from = in.at
+	}
+	return write(f.buf[from:])
 }

@@ -75,17 +75,15 @@ func openIndex(dir string, log *slog.Logger) (*index, error) {
 		return nil, fmt.Errorf("open the index in %s: %w", dir, err)
 	}
 	x := &index{dir: dir, pager: p}
-	p.during(func() { x.db, err = badger.Open(o) }) // reads every table
-	if err != nil {
+	if x.db, err = badger.Open(o); err != nil { // which reads every table
 		return nil, errors.Join(fmt.Errorf("open the index in %s: %w", dir, err), p.close())
 	}
 	return x, nil
 }
 
 func (x *index) close() error {
-	var err error
-	x.pager.during(func() { err = x.db.Close() }) // merges tables
-	if err := errors.Join(err, x.pager.close()); err != nil {
+	x.pager.busy() // badger merges tables
+	if err := errors.Join(x.db.Close(), x.pager.close()); err != nil {
 		return fmt.Errorf("close the index in %s: %w", x.dir, err)
 	}
 	return nil
@@ -176,7 +174,7 @@ func (x *index) find(key string) (trace, *entry, error) {
 
 // apply writes the changes of c, all at once for readers.
 func (x *index) apply(c *change) error {
-	defer x.pager.look()
+	x.pager.busy()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	wb := x.db.NewWriteBatch()

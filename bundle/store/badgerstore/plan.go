@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"fmt"
+	"hash/crc32"
 
 	"perigee/bundle/store"
 )
@@ -36,9 +37,9 @@ func (s *Store) plan(c *change, r *request) error {
 }
 
 // add appends a record to the frame.
-func (s *Store) add(k kind, meta, data []byte) place {
+func (s *Store) add(k kind, meta, data []byte, dataCRC uint32) place {
 	s.committer.scratch = meta // keep the grown buffer
-	p := s.committer.frame.add(k, meta, data)
+	p := s.committer.frame.add(k, meta, data, dataCRC)
 	p.segment = s.committer.num
 	return p
 }
@@ -65,8 +66,12 @@ func (s *Store) planPut(c *change, op store.Put) error {
 	if err := s.quota.AdmitPut(s.usage(c), &r); err != nil {
 		return fmt.Errorf("put bundle %s: %w", r.ID, err)
 	}
-	meta := appendPut(s.committer.scratch[:0], st.num, st.crc, &r)
-	return c.putEntry(&entry{record: r, put: s.add(kindPut, meta, st.data), file: st.num})
+	fileCRC, dataCRC := st.crc, uint32(0)
+	if st.num == 0 {
+		fileCRC, dataCRC = 0, st.crc
+	}
+	meta := appendPut(s.committer.scratch[:0], st.num, fileCRC, &r)
+	return c.putEntry(&entry{record: r, put: s.add(kindPut, meta, st.data, dataCRC), file: st.num})
 }
 
 // usage is the use of the quota once c is applied.
@@ -99,7 +104,7 @@ func (s *Store) planUpdate(c *change, op store.Update) error {
 		}
 	}
 	meta := appendRecord(s.committer.scratch[:0], &r)
-	return c.update(r, s.add(kindUpdate, meta, nil))
+	return c.update(r, s.add(kindUpdate, meta, nil, 0))
 }
 
 func (s *Store) planDelete(c *change, op store.Delete) error {
@@ -119,7 +124,7 @@ func (s *Store) planDelete(c *change, op store.Delete) error {
 		return fmt.Errorf("delete bundle %d: %w", op.Handle, err)
 	}
 	meta := appendDelete(s.committer.scratch[:0], op.Handle, &g)
-	return c.remove(op.Handle, g, s.add(kindDelete, meta, nil))
+	return c.remove(op.Handle, g, s.add(kindDelete, meta, nil, 0))
 }
 
 func (s *Store) planCounter(c *change, name string, value uint64) error {
@@ -127,7 +132,7 @@ func (s *Store) planCounter(c *change, name string, value uint64) error {
 		return fmt.Errorf("counter name of %d bytes is too long; the limit is %d", len(name), maxCounterName-2)
 	}
 	meta := appendCounter(s.committer.scratch[:0], name, value)
-	return c.setCounter(name, value, s.add(kindCounter, meta, nil))
+	return c.setCounter(name, value, s.add(kindCounter, meta, nil, 0))
 }
 
 // move is a record to be written again at the end of the log, so that its old
@@ -149,14 +154,14 @@ func (s *Store) planMove(c *change, m move) error {
 			return err
 		}
 		meta := appendPut(s.committer.scratch[:0], file, crc, &e.record)
-		return c.putEntry(&entry{record: e.record, put: s.add(kindPut, meta, m.data), file: file})
+		return c.putEntry(&entry{record: e.record, put: s.add(kindPut, meta, m.data, crc32.Checksum(m.data, newCRC())), file: file})
 	case kindUpdate:
 		rec := d.record()
 		e, err := c.entry(rec.Handle)
 		if err != nil || e == nil || e.update != m.place {
 			return err
 		}
-		return c.update(e.record, s.add(kindUpdate, appendRecord(s.committer.scratch[:0], &e.record), nil))
+		return c.update(e.record, s.add(kindUpdate, appendRecord(s.committer.scratch[:0], &e.record), nil, 0))
 	case kindDelete, kindGone:
 		if m.kind == kindDelete {
 			d.uint()
@@ -167,7 +172,7 @@ func (s *Store) planMove(c *change, m move) error {
 			return err
 		}
 		meta := appendGone(appendID(s.committer.scratch[:0], id), &t.gone)
-		return c.remember(t.gone, s.add(kindGone, meta, nil))
+		return c.remember(t.gone, s.add(kindGone, meta, nil, 0))
 	case kindCounter:
 		name := d.text(maxCounterName)
 		n, err := c.counter(name)

@@ -28,8 +28,10 @@ const (
 	// of a scan, pass between two looks at the memory.
 	readsPerLook   = 256
 	entriesPerLook = 4096
-	// lookEvery is the time between two looks while badger works alone.
-	lookEvery = 2 * time.Millisecond
+	// lookEvery is the time between two looks while badger works on its own, and
+	// looksAfter how many follow after it was given something to do.
+	lookEvery  = 5 * time.Millisecond
+	looksAfter = 400
 )
 
 // pager keeps the mapped tables of an index below a limit. A pager without its file
@@ -39,6 +41,9 @@ type pager struct {
 	limit int64  // bytes of them in memory
 	log   *slog.Logger
 	reads atomic.Uint32
+	work  chan struct{} // holds one
+	done  chan struct{} // ends watch
+	wait  sync.WaitGroup
 
 	mu    sync.Mutex // guards everything below
 	statm *os.File
@@ -57,7 +62,10 @@ func newPager(dir string, log *slog.Logger) (*pager, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pager{dir: path + "/", limit: residentLimit, log: log}
+	p := &pager{
+		dir: path + "/", limit: residentLimit, log: log,
+		work: make(chan struct{}, 1), done: make(chan struct{}),
+	}
 	f, err := os.Open("/proc/self/statm")
 	if err != nil {
 		log.Debug("the memory of the index is not limited", "error", err)
@@ -66,11 +74,15 @@ func newPager(dir string, log *slog.Logger) (*pager, error) {
 	p.statm = f
 	if p.base, err = p.mapped(); err != nil {
 		p.giveUp(err)
+		return p, nil
 	}
+	p.wait.Go(p.watch)
 	return p, nil
 }
 
 func (p *pager) close() error {
+	close(p.done)
+	p.wait.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.statm == nil {
@@ -115,27 +127,34 @@ func (p *pager) look() {
 	}
 }
 
-// during looks at the memory all the time while fn runs, which reads tables on its
-// own.
-func (p *pager) during(fn func()) {
-	done := make(chan struct{})
-	var wait sync.WaitGroup
-	wait.Go(func() {
-		tick := time.NewTicker(lookEvery)
-		defer tick.Stop()
-		for {
+// watch looks at the memory while badger may be reading tables on its own: until
+// some time after the last call of busy. close ends it.
+func (p *pager) watch() {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		for range looksAfter {
 			select {
 			case <-tick.C:
 				p.look()
-			case <-done:
+			case <-p.done:
 				return
 			}
 		}
-	})
-	fn()
-	close(done)
-	wait.Wait()
-	p.look()
+		select {
+		case <-p.work: // at any time since the last look
+		case <-p.done:
+			return
+		}
+	}
+}
+
+// busy tells that badger was given something to do.
+func (p *pager) busy() {
+	select {
+	case p.work <- struct{}{}:
+	default:
+	}
 }
 
 // mapped is the number of bytes of files that the process has in memory.

@@ -17,11 +17,13 @@ const syncStep = 16 << 20
 // a file of their own otherwise.
 type staged struct {
 	s     *Store
+	hint  int64  // the size that was announced, at most SmallLimit; 0: unknown
 	data  []byte // while file is nil
+	held  int64  // bytes counted for data
 	file  File
 	num   uint64 // of file
 	dirty int64  // bytes of file not yet synced
-	crc   uint32 // of what is in file
+	crc   uint32 // of all bytes
 	size  int64
 	spent bool
 	err   error // what ended the writing
@@ -33,6 +35,9 @@ func (s *Store) Stage(size int64) (store.Staged, error) {
 		return nil, fmt.Errorf("stage a bundle: %w", err)
 	}
 	st := &staged{s: s}
+	if size <= s.o.SmallLimit {
+		st.hint = size
+	}
 	if size > 0 {
 		if !s.reserve(size) {
 			return nil, fmt.Errorf("stage a bundle of %d bytes: %w", size, store.ErrQuota)
@@ -78,10 +83,12 @@ func (s *Store) hold(n int64) bool {
 	return true
 }
 
-func (s *Store) letGo(n int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.inMemory -= n
+// letGo gives the memory back.
+func (st *staged) letGo() {
+	st.s.mu.Lock()
+	defer st.s.mu.Unlock()
+	st.s.inMemory -= st.held
+	st.held, st.data = 0, nil
 }
 
 // Size implements store.Staged.
@@ -121,8 +128,8 @@ func (st *staged) write(p []byte) error {
 // place puts p behind what is there.
 func (st *staged) place(p []byte) error {
 	if st.file == nil {
-		small := st.size+int64(len(p)) <= st.s.o.SmallLimit
-		if small && st.s.hold(int64(len(p))) {
+		if st.grow(st.size + int64(len(p))) {
+			st.crc = crc32.Update(st.crc, newCRC(), p)
 			st.data = append(st.data, p...)
 			return nil
 		}
@@ -131,6 +138,26 @@ func (st *staged) place(p []byte) error {
 		}
 	}
 	return st.append(p, st.size)
+}
+
+// grow makes room for n bytes in memory if the limits allow. All that is allocated is
+// counted, so an announced size that is a lie takes no more than its share.
+func (st *staged) grow(n int64) bool {
+	if n > st.s.o.SmallLimit {
+		return false
+	}
+	if n <= st.held {
+		return true
+	}
+	want := max(n, st.hint)
+	if !st.s.hold(want - st.held) {
+		return false
+	}
+	st.held = want
+	if st.data == nil {
+		st.data = make([]byte, 0, want)
+	}
+	return true
 }
 
 // spill creates the bundle's file and moves what is in memory there.
@@ -142,12 +169,11 @@ func (st *staged) spill() error {
 		return s.writeError(fmt.Errorf("create the file of a large bundle: %w", err))
 	}
 	st.file = f
-	if len(st.data) == 0 {
-		return nil
+	st.crc = 0
+	if len(st.data) > 0 {
+		err = st.append(st.data, 0)
 	}
-	err = st.append(st.data, 0)
-	s.letGo(int64(len(st.data)))
-	st.data = nil
+	st.letGo()
 	return err
 }
 
@@ -218,10 +244,7 @@ func (st *staged) finish() error {
 func (st *staged) drop(remove bool) {
 	s := st.s
 	s.release(st.size)
-	if st.num == 0 {
-		s.letGo(int64(len(st.data)))
-	}
-	st.data = nil
+	st.letGo()
 	if st.file != nil {
 		st.file.Close() // its bytes are not wanted any more
 		st.file = nil

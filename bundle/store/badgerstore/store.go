@@ -39,7 +39,7 @@ var (
 // Defaults of Options.
 const (
 	DefaultSegmentSize = 32 << 20
-	DefaultSmallLimit  = 256 << 10
+	DefaultSmallLimit  = 2 << 20
 	DefaultStageMemory = 32 << 20
 	DefaultReserve     = 16 << 20
 )

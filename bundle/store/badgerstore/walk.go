@@ -161,9 +161,15 @@ func (w *walker) read(h frameHeader, off int64) (*frame, error) {
 		if _, err := io.ReadFull(in, meta); err != nil {
 			return nil, fmt.Errorf("read segment %d at %d: %w", w.num, pos, err)
 		}
-		crc := crc32.Update(crc32.Checksum(head[:12], table), table, meta)
+		crc := uint32(0)
+		if rh.version == 1 {
+			crc = crc32.Update(crc32.Checksum(head[:12], table), table, meta)
+		}
 		if crc, err = crcOf(in, rh.data, crc, table); err != nil {
 			return nil, fmt.Errorf("read segment %d at %d: %w", w.num, pos, err)
+		}
+		if rh.version > 1 {
+			crc = recordCRC(head[:12], meta, crc)
 		}
 		binary.LittleEndian.PutUint32(crcs[:], rh.crc)
 		sum = crc32.Update(sum, table, crcs[:])
