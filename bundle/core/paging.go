@@ -227,7 +227,7 @@ func (c *Core) loaded(ev Loaded) {
 	if ev.End && ld.parked == noHandle {
 		l.more = false
 	}
-	if l.waiting > c.window()-c.chunk() {
+	if l.waiting > c.window()-c.chunk() && c.isUseful(l) {
 		c.sidestep(l)
 	}
 	c.want(l)

@@ -40,14 +40,21 @@ func (t *Timers[T]) Next() dtntime.Time {
 // Len returns the number of entries.
 func (t *Timers[T]) Len() int { return len(t.entries) }
 
-// Prune drops the entries that have outlived their reason when there are more than
+// Prune drops the entries that have outlived their reason, or are there twice, when there are more than
 // twice as many entries as reasons, and some: keep tells which are wanted. So what
 // is kept stays in proportion to what there is to look at, at little cost each.
 func (t *Timers[T]) Prune(reasons int, keep func(at dtntime.Time, value T) bool) {
 	if len(t.entries) <= 2*reasons+pruneSlack {
 		return
 	}
-	t.entries = slices.DeleteFunc(t.entries, func(e entry[T]) bool { return !keep(e.at, e.value) })
+	kept := make(map[entry[T]]bool, reasons)
+	t.entries = slices.DeleteFunc(t.entries, func(e entry[T]) bool {
+		if kept[e] || !keep(e.at, e.value) {
+			return true
+		}
+		kept[e] = true
+		return false
+	})
 	heap.Init(&t.entries)
 }
 
