@@ -65,11 +65,15 @@ func (c *Core) originate(to bundle.EID, record []byte, lifetime dtntime.Duration
 		Payload: bundle.PayloadHeader{CRC: bundle.CRC32C, Length: uint64(len(record))},
 	}
 	b.SetExtension(bundle.PriorityBlock(0, bundle.PriorityExpedited))
+	aged := b.Primary.Created.Time == 0
+	if aged {
+		b.SetExtension(bundle.BundleAgeBlock(0, 0))
+	}
 	raw := b.Append(nil, record)
 	rec := store.Record{
 		Handle: c.cfg.NextHandle(), ID: b.ID(), Destination: to, Flags: b.Primary.Flags,
 		Priority: bundle.PriorityExpedited, Duty: c.dutyOf(to),
-		Received: c.now, Expiry: b.Expiry(c.now),
+		Received: c.now, Expiry: b.Expiry(c.now), HasAge: aged,
 		HeaderLen: int64(b.HeaderLen()), PayloadLen: int64(len(record)), Size: int64(len(raw)),
 	}
 	c.persist(0, raw, func(err error) {

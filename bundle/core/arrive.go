@@ -107,7 +107,7 @@ func (c *Core) turnAway(a *Arrival, id bundle.ID, err error) {
 // nothing (RFC 9171 sections 5.4 to 5.6).
 func (c *Core) isSpent(a *Arrival) (bundle.Reason, string) {
 	b := a.Bundle
-	if b.Expiry(c.now) <= c.now {
+	if c.expiry(b) <= c.now {
 		return bundle.ReasonLifetimeExpired, "lifetime expired on the way here"
 	}
 	if a.Link == 0 {
@@ -205,7 +205,7 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 	rec := store.Record{
 		ID: id, Destination: b.Primary.Destination, ReportTo: b.Primary.ReportTo, Flags: b.Primary.Flags,
 		Priority: b.Priority(), Duty: store.DutyForward,
-		Received: c.now, Expiry: b.Expiry(c.now), AgeReceived: age, HasAge: hasAge,
+		Received: c.now, Expiry: c.expiry(b), AgeReceived: age, HasAge: hasAge,
 		HeaderLen: a.HeaderLen, PayloadLen: int64(b.Payload.Length), Size: a.Size,
 		Previous: c.peer(a.Link),
 	}
@@ -324,7 +324,7 @@ func (c *Core) isOver(a *Arrival) bool {
 // custodian that it can be.
 func (c *Core) discard(a *Arrival, id bundle.ID) {
 	if asked, ok := c.asked(a.Bundle); ok && a.Known.Gone.Reason != store.GoneRemoved && asked.Custodian.Node() != c.cfg.Node {
-		c.owe(asked, a.Bundle.Primary.Destination, true, a.Bundle.Expiry(c.now))
+		c.owe(asked, a.Bundle.Primary.Destination, true, c.expiry(a.Bundle))
 	}
 	c.duplicate(a, id)
 }

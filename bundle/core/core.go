@@ -41,6 +41,9 @@ type Config struct {
 	Aggregate dtntime.Duration
 	// StatusReports lets this node send the status reports that bundles ask for.
 	StatusReports bool
+	// NoClock tells that the time given to Step measures spans only: bundles are
+	// made without a time of creation and expire by their age.
+	NoClock bool
 	// MaxBundle is the largest bundle taken, in bytes.
 	MaxBundle int64
 	// MaxAssembling is how many bytes of fragments may wait for the rest of

@@ -78,7 +78,7 @@ func (c *Core) unsupported(rec *store.Record) {
 // to those who watch it.
 func (c *Core) tell(rec *store.Record, which bundle.Flags, reason bundle.Reason) {
 	item := bundle.StatusItem{Asserted: true}
-	if rec.Flags&bundle.FlagStatusTime != 0 {
+	if rec.Flags&bundle.FlagStatusTime != 0 && !c.cfg.NoClock {
 		item.Time = c.now
 	}
 	s := bundle.StatusReport{Reason: reason, Bundle: rec.ID}
@@ -132,7 +132,7 @@ func (c *Core) priorityOf(to bundle.EID) bundle.Priority {
 func (c *Core) summary(a *Arrival, id bundle.ID) store.Record {
 	p := &a.Bundle.Primary
 	return store.Record{
-		ID: id, Destination: p.Destination, ReportTo: p.ReportTo, Flags: p.Flags, Size: a.Size, Expiry: a.Bundle.Expiry(c.now),
+		ID: id, Destination: p.Destination, ReportTo: p.ReportTo, Flags: p.Flags, Size: a.Size, Expiry: c.expiry(a.Bundle),
 	}
 }
 

@@ -58,6 +58,7 @@ type Config struct {
 	Custody       core.CustodyPolicy
 	Aggregate     dtntime.Duration // how long custody signals are gathered
 	StatusReports bool             // send the reports that bundles ask for
+	NoClock       bool             // Clock measures spans of time but does not know the date
 	MaxBundle     int64            // bytes; 0 for no limit
 	MaxResident   int              // bundles in memory; 0: core.DefaultMaxResident
 
@@ -144,6 +145,11 @@ func New(cfg Config) (*Node, error) {
 		links: make(map[bundle.EID]*linkState), started: cfg.Clock.Now(),
 	}
 	n.working, n.stopWorks = context.WithCancel(context.Background())
+	if cfg.NoClock {
+		if err := n.stamps.withoutClock(cfg.Store); err != nil {
+			return nil, fmt.Errorf("making the node: %w", err)
+		}
+	}
 	n.committer = newCommitter(cfg.Store, n.post)
 	var neighbours []core.Neighbour
 	for _, l := range cfg.Links {
@@ -156,7 +162,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	c, err := core.New(core.Config{
 		Node: cfg.Node, Neighbours: neighbours, Routes: cfg.Routes, Plan: cfg.Plan,
-		AcceptCustody: cfg.AcceptCustody, Custody: n.custodyPolicy(), Aggregate: cfg.Aggregate, StatusReports: cfg.StatusReports, MaxBundle: cfg.MaxBundle,
+		AcceptCustody: cfg.AcceptCustody, Custody: n.custodyPolicy(), Aggregate: cfg.Aggregate, StatusReports: cfg.StatusReports, NoClock: cfg.NoClock, MaxBundle: cfg.MaxBundle,
 		MaxAssembling: cfg.Store.Stats().Quota / assemblingShare, MaxResident: cfg.MaxResident,
 		NextHandle: cfg.Store.NextHandle, Counter: cfg.Store.Counter, Stamp: n.stamps.next,
 	})

@@ -108,6 +108,9 @@ func (n *Node) compose(out *app.Outgoing, length int64) (*bundle.Bundle, error) 
 	if out.Priority != bundle.PriorityNormal {
 		b.SetExtension(bundle.PriorityBlock(0, out.Priority))
 	}
+	if n.cfg.NoClock {
+		b.SetExtension(bundle.BundleAgeBlock(0, 0))
+	}
 	for {
 		b.Primary.Created = n.stamps.next(n.now())
 		known, err := n.cfg.Store.Find(b.ID())

@@ -50,6 +50,12 @@ const (
 	modeAlways    = "always"    // up at all times
 )
 
+// Clocks of a node.
+const (
+	clockSystem = "system"
+	clockNone   = "none"
+)
+
 // config is a configuration file. Relative paths in it start from its folder.
 type config struct {
 	Node    nodeConfig     `toml:"node"`
@@ -78,6 +84,9 @@ type nodeConfig struct {
 	// Memory is what the daemon tries to stay below by collecting garbage more
 	// often, from "32MiB"; 160MiB, and no limit when it runs an application.
 	Memory size `toml:"memory"`
+	// Clock is "system", or "none" when the system's clock does not know the
+	// date; system.
+	Clock string `toml:"clock"`
 	// StatusReports sends the reports that bundles ask for; false.
 	StatusReports bool `toml:"status_reports"`
 }
@@ -149,7 +158,7 @@ type routeConfig struct {
 func defaultConfig() config {
 	return config{
 		Node: nodeConfig{
-			DataDir: defaultDataDir, Socket: defaultSocket, SocketMode: 0o660, MaxBundle: defaultMaxBundle,
+			Clock: clockSystem, DataDir: defaultDataDir, Socket: defaultSocket, SocketMode: 0o660, MaxBundle: defaultMaxBundle,
 		},
 		Log: logConfig{Level: "info", Format: "text"},
 		Store: storeConfig{

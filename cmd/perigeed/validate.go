@@ -30,6 +30,12 @@ func (c *config) validate() error {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		p.add("log.level is %q; write \"debug\", \"info\", \"warn\" or \"error\"", c.Log.Level)
 	}
+	switch {
+	case c.Node.Clock != clockSystem && c.Node.Clock != clockNone:
+		p.add("node.clock is %q; write %q or %q", c.Node.Clock, clockSystem, clockNone)
+	case c.Node.Clock == clockNone && c.Node.ContactPlan != "":
+		p.add("node.clock is %q, but node.contact_plan needs a clock; write links with mode = %q instead of a plan", clockNone, modeAlways)
+	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		p.add("log.format is %q; write \"text\" or \"json\"", c.Log.Format)
 	}

@@ -75,7 +75,7 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 			Custodians: c.Custody.Custodians, Sources: c.Custody.Sources,
 			MaxBundles: c.Custody.MaxBundles, MinLifetime: c.Custody.MinLifetime,
 		},
-		StatusReports: c.Node.StatusReports, MaxBundle: int64(c.Node.MaxBundle), MaxResident: c.Store.MaxResident, SpoolDir: c.Node.DataDir,
+		StatusReports: c.Node.StatusReports, NoClock: c.Node.Clock == clockNone, MaxBundle: int64(c.Node.MaxBundle), MaxResident: c.Store.MaxResident, SpoolDir: c.Node.DataDir,
 	}}
 	for _, l := range c.Link {
 		var dialer convergence.Dialer
