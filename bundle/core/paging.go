@@ -129,6 +129,9 @@ func (c *Core) review() {
 		if c.rewinding {
 			c.rewind(l)
 		}
+		if l.more && l.waiting > c.window()-c.chunk() && c.isUseful(l) {
+			c.sidestep(l)
+		}
 		c.want(l)
 	}
 	c.reviewing, c.rewinding = false, false
