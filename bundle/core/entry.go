@@ -72,6 +72,9 @@ func (c *Core) enter(l *lane, rec store.Record) {
 	e := &entry{rec: rec, lane: l}
 	c.entries[rec.Handle] = e
 	l.residents.add(e)
+	if isOwnRecord(&rec) {
+		c.reports.waiting++
+	}
 	c.expiries.Add(rec.Expiry, rec.Handle)
 	c.expiries.Prune(len(c.entries), func(at dtntime.Time, h store.Handle) bool {
 		e := c.entries[h]
@@ -119,6 +122,9 @@ func (c *Core) strike(e *entry) {
 	c.move(e, placeGone, nil)
 	delete(c.entries, e.rec.Handle)
 	e.lane.residents.remove(e)
+	if isOwnRecord(&e.rec) {
+		c.reports.waiting--
+	}
 	c.book.Drop(e.rec.Handle)
 	if c.unread && c.resident() <= c.cfg.MaxResident/2-c.chunk() {
 		c.unread, c.reviewing = false, true
@@ -180,6 +186,9 @@ func (c *Core) dispatch(e *entry, again bool) {
 func (c *Core) toLimbo(e *entry, until dtntime.Time) {
 	c.move(e, placeLimbo, nil)
 	e.hold = until
+	if l := e.lane; l.more && l.waiting > c.window()-c.chunk() {
+		c.reviewing = true // it may keep others of its lane from being read
+	}
 	if until != 0 {
 		c.holds.Add(until, e.rec.Handle)
 		c.holds.Prune(len(c.entries), func(at dtntime.Time, h store.Handle) bool {

@@ -152,6 +152,7 @@ func (c *Core) park(l *lane, h store.Handle, expiry dtntime.Time) {
 		l.mark = min(l.mark, h-1)
 	} else {
 		l.more, l.mark = true, h-1
+		c.reviewing = true // what is stuck before it may keep it from being read
 	}
 	if l.load != nil {
 		l.load.parked = min(l.load.parked, h)

@@ -22,7 +22,7 @@ import (
 // follows # is a comment. Times are seconds from the beginning. First come
 //
 //	contact A B START END KBITS     both ways, every 100 s from START on
-//	node [unaware] [always] [via NEXT]  the next node: 1, 2, ...
+//	node [unaware] [always] [via NEXT] [resident N]  the next node: 1, 2, ...; N bundles in memory
 //
 // and then
 //
@@ -169,6 +169,9 @@ func (s *script) addNode(words []string) {
 	o := options{unaware: slices.Contains(words, "unaware"), always: slices.Contains(words, "always")}
 	if i := slices.Index(words, "via"); i >= 0 {
 		o.routes = []route.Route{{To: "*", Next: eid(args(words[i+1:])[0])}}
+	}
+	if i := slices.Index(words, "resident"); i >= 0 {
+		o.resident = args(words[i+1:])[0]
 	}
 	s.w.add(o)
 }

@@ -80,7 +80,14 @@ func (b *Book) unlist(it *item) {
 	if i == len(list) {
 		return
 	}
-	if list = slices.Delete(list, i, i+1); len(list) > 0 {
+	// Most are released in the order of their numbers, so the shorter side moves.
+	if i < len(list)/2 {
+		copy(list[1:i+1], list[:i])
+		list = list[1:]
+	} else {
+		list = slices.Delete(list, i, i+1)
+	}
+	if len(list) > 0 {
 		b.byID[it.seqID] = list
 	} else {
 		delete(b.byID, it.seqID)
@@ -198,6 +205,9 @@ type Outstanding struct {
 
 // List returns up to limit bundles of the book, in order of handle.
 func (b *Book) List(limit int) []Outstanding {
+	if limit <= 0 {
+		return nil
+	}
 	list := make([]Outstanding, 0, len(b.items))
 	for _, it := range b.items {
 		list = append(list, Outstanding{it.handle, it.seqID, it.seqNum, it.attempts, it.next, it.deadline})
