@@ -345,7 +345,7 @@ func (m *machine) commit(ops []store.Op, put store.Staged) error {
 	fails := !m.broken && w.faults.fail > 0 && w.rng.Float64() < w.faults.fail
 	switch {
 	case m.broken, fails && w.rng.Intn(2) == 0:
-		m.broken = true
+		m.broken, w.tally.failed = true, true
 		if put != nil {
 			put.Discard()
 		}
