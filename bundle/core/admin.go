@@ -5,6 +5,7 @@ import (
 
 	"perigee/bundle"
 	"perigee/bundle/app"
+	"perigee/bundle/bpsec"
 	"perigee/bundle/custody"
 	"perigee/bundle/dtntime"
 	"perigee/bundle/store"
@@ -12,9 +13,10 @@ import (
 
 // administer takes an administrative record for this node.
 func (c *Core) administer(a *Arrival) {
-	rec, err := bundle.StandardCodePoints().ParseAdminRecord(a.Admin, c.cfg.Node)
+	cp := c.peerOf(a.Bundle.Primary.Source).Points
+	rec, err := cp.ParseAdminRecord(a.Admin, c.cfg.Node)
 	if err != nil {
-		if isCustodySignal(a.Admin, bundle.RecordCustodySignal) {
+		if isCustodySignal(a.Admin, cp.CustodySignal) {
 			c.reject(custody.RejectMalformed)
 		}
 		c.turnAway(a, a.Bundle.ID(), unacceptable("administrative record in %s: %w", a.Bundle.ID(), err))
@@ -55,8 +57,8 @@ func (c *Core) notifyStatus(from bundle.EID, s *bundle.StatusReport) {
 }
 
 // originate sends an administrative record: of the highest priority, never in
-// custody.
-func (c *Core) originate(to bundle.EID, record []byte, lifetime dtntime.Duration) {
+// custody, and signed if there is a key.
+func (c *Core) originate(to bundle.EID, record []byte, lifetime dtntime.Duration, key *bpsec.Key) {
 	b := bundle.Bundle{
 		Primary: bundle.Primary{
 			Flags: bundle.FlagAdminRecord | bundle.FlagMustNotFragment, CRC: bundle.CRC32C,
@@ -68,6 +70,11 @@ func (c *Core) originate(to bundle.EID, record []byte, lifetime dtntime.Duration
 	aged := b.Primary.Created.Time == 0
 	if aged {
 		b.SetExtension(bundle.BundleAgeBlock(0, 0))
+	}
+	if key != nil {
+		if err := bpsec.Sign(&b, record, c.cfg.Node, *key); err != nil {
+			return // a key that was made by NewKey signs
+		}
 	}
 	raw := b.Append(nil, record)
 	rec := store.Record{

@@ -41,13 +41,13 @@ const maxAnswered = 1024
 // custody is asked for by one block, of a bundle from a source that is known to
 // one destination, and never for an administrative record. A bundle that breaks
 // them travels without custody, and its blocks are carried along.
-func (c *Core) isCustodyMalformed(b *bundle.Bundle) bool {
-	if _, ok := b.Custody(); ok {
+func isCustodyMalformed(b *bundle.Bundle, cp bundle.CodePoints) bool {
+	if _, ok := cp.CustodyOf(b); ok {
 		p := &b.Primary
 		return p.Source.IsNull() || p.Destination.IsNull() || !p.Destination.IsSingleton() || p.Flags&bundle.FlagAdminRecord != 0
 	}
 	return slices.ContainsFunc(b.Extensions, func(x bundle.Block) bool {
-		return x.Type == bundle.TypeCustody && !b.Encrypted(x.Number)
+		return x.Type == cp.Custody && !b.Encrypted(x.Number)
 	})
 }
 

@@ -30,7 +30,7 @@ func (c *Core) arrive(a Arrival) {
 	id := a.Bundle.ID()
 	if a.Link != 0 {
 		c.counters.BundlesReceived++
-		if c.isCustodyMalformed(a.Bundle) {
+		if isCustodyMalformed(a.Bundle, c.peerOf(c.peer(a.Link)).Points) {
 			c.counters.CustodyMalformed++
 		}
 	}
@@ -62,7 +62,7 @@ func (c *Core) process(a *Arrival, id bundle.ID) {
 		return
 	}
 	rec := c.summary(a, id)
-	if asked, ok := c.asked(a.Bundle); ok {
+	if asked, ok := c.asked(a); ok {
 		c.decline(asked, &rec, custody.RefusalUnspecified)
 	}
 	c.deleteArrived(a, &rec, reason, why)
@@ -224,7 +224,7 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 		rec.Handle = c.cfg.NextHandle()
 		return rec, c.fits(&rec)
 	}
-	if asked, ok := c.asked(b); ok {
+	if asked, ok := c.asked(a); ok {
 		why := c.declines(&rec, asked)
 		if why == custody.RefusalNone {
 			rec.Custodial = true
@@ -273,12 +273,13 @@ func (c *Core) fits(rec *store.Record) error {
 // asked returns the episode under which a bundle asks for custody, if it does so
 // in a way that can be answered. As its destination this node always answers, since
 // its custodian would send it until it expires.
-func (c *Core) asked(b *bundle.Bundle) (store.Episode, bool) {
-	blk, ok := b.Custody()
-	if !ok || !c.cfg.AcceptCustody && !c.isLocal(b.Primary.Destination) || blk.Custodian.IsNull() || !blk.Custodian.IsSingleton() {
+func (c *Core) asked(a *Arrival) (store.Episode, bool) {
+	b, peer := a.Bundle, c.peerOf(c.peer(a.Link))
+	blk, ok := peer.Points.CustodyOf(b)
+	if !ok || peer.Off || !c.cfg.AcceptCustody && !c.isLocal(b.Primary.Destination) || blk.Custodian.IsNull() || !blk.Custodian.IsSingleton() {
 		return store.Episode{}, false
 	}
-	if c.isCustodyMalformed(b) {
+	if isCustodyMalformed(b, peer.Points) {
 		return store.Episode{}, false
 	}
 	return store.Episode{Custodian: blk.Custodian, SeqID: blk.SeqID, SeqNum: blk.SeqNum}, true
@@ -312,18 +313,18 @@ func (c *Core) isOver(a *Arrival) bool {
 	if gone.Reason == store.GoneDelivered || gone.Reason == store.GoneRemoved {
 		return true
 	}
-	blk, custodial := a.Bundle.Custody()
+	blk, custodial := c.peerOf(c.peer(a.Link)).Points.CustodyOf(a.Bundle)
 	if !custodial || blk.Custodian.Node() == c.cfg.Node {
 		return true
 	}
-	asked, ok := c.asked(a.Bundle)
-	return ok && asked == gone.From
+	asked, ok := c.asked(a)
+	return ok && asked == gone.From && !c.peerOf(c.peer(a.Link)).ION
 }
 
 // discard drops a copy of a bundle that this node is done with, and tells its
 // custodian that it can be.
 func (c *Core) discard(a *Arrival, id bundle.ID) {
-	if asked, ok := c.asked(a.Bundle); ok && a.Known.Gone.Reason != store.GoneRemoved && asked.Custodian.Node() != c.cfg.Node {
+	if asked, ok := c.asked(a); ok && a.Known.Gone.Reason != store.GoneRemoved && asked.Custodian.Node() != c.cfg.Node {
 		c.owe(asked, a.Bundle.Primary.Destination, true, c.expiry(a.Bundle))
 	}
 	c.duplicate(a, id)
@@ -336,7 +337,7 @@ func (c *Core) discard(a *Arrival, id bundle.ID) {
 // and then the custodian that took it from here has let go of it. So it gets a new
 // number, and what still comes about the old one releases nothing.
 func (c *Core) again(a *Arrival, id bundle.ID) {
-	asked, ok := c.asked(a.Bundle)
+	asked, ok := c.asked(a)
 	rec := *a.Known.Live
 	if e := c.entries[rec.Handle]; e != nil {
 		rec = e.rec

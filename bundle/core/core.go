@@ -37,6 +37,8 @@ type Config struct {
 	AcceptCustody bool
 	// Custody says which of them.
 	Custody CustodyPolicy
+	// Peers says how custody travels with other nodes, by node ID.
+	Peers map[bundle.EID]CustodyPeer
 	// Aggregate is how long custody signals are gathered before they are sent.
 	Aggregate dtntime.Duration
 	// StatusReports lets this node send the status reports that bundles ask for.

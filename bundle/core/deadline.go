@@ -31,7 +31,7 @@ func (c *Core) await(n *neighbour, e *entry) {
 func (c *Core) expects(e *entry) route.Flight {
 	f := e.flight
 	f.Custodian = f.Next
-	if !e.via.answers && f.Attempt > 1 {
+	if !e.via.answers && f.Attempt > 1 || c.peerOf(f.Next).Off {
 		f.Custodian = e.rec.Destination.Node()
 	}
 	return f

@@ -164,6 +164,7 @@ func (c *Core) transmit(n *neighbour, item schedule.Item, room int64) {
 	changes := Forwarding{Previous: c.cfg.Node}
 	if e.rec.Custodial {
 		c.book.Attempt(item.Handle)
+		changes.CustodyAs, changes.CustodyFrom = c.peerOf(n.Peer).Points.Custody, c.peerOf(e.rec.Previous).Points.Custody
 		changes.Custody = &bundle.Custody{Custodian: e.rec.Own.Custodian, SeqID: e.rec.Own.SeqID, SeqNum: e.rec.Own.SeqNum}
 	}
 	c.do(Transmit{Link: n.link, Record: e.rec, Piece: piece, Changes: changes})

@@ -13,6 +13,10 @@ import (
 type Forwarding struct {
 	Previous bundle.EID // this node
 	Custody  *bundle.Custody
+	// CustodyAs is the type of the custody block for the neighbour, and
+	// CustodyFrom the type under which the bundle may have brought one. 0: the
+	// standard type.
+	CustodyAs, CustodyFrom bundle.BlockType
 }
 
 // Apply changes the extension blocks of b, the header of the bundle that record
@@ -38,7 +42,16 @@ func (f Forwarding) Apply(b *bundle.Bundle, record *store.Record, now dtntime.Ti
 		b.SetExtension(bundle.HopCountBlock(0, next))
 	}
 	if f.Custody != nil {
-		b.SetExtension(bundle.CustodyBlock(0, *f.Custody))
+		blk := bundle.CustodyBlock(0, *f.Custody)
+		if f.CustodyAs != 0 {
+			blk.Type = f.CustodyAs
+		}
+		for _, old := range [...]bundle.BlockType{bundle.TypeCustody, f.CustodyFrom} {
+			if old != 0 && old != blk.Type {
+				b.RemoveExtension(old)
+			}
+		}
+		b.SetExtension(blk)
 	}
 	return nil
 }

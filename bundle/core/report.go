@@ -101,7 +101,7 @@ func (c *Core) tell(rec *store.Record, which bundle.Flags, reason bundle.Reason)
 		return
 	}
 	c.counters.ReportsSent++
-	c.originate(rec.ReportTo, s.Append(nil), reportLifetime)
+	c.originate(rec.ReportTo, s.Append(nil), reportLifetime, nil)
 }
 
 // mayTell tells whether one more report may be made for an endpoint.

@@ -29,6 +29,11 @@ func (c *Core) reject(why custody.Rejection) { c.rejected[why]++ }
 func (c *Core) signalled(a *Arrival, s *bundle.CustodySignal) {
 	c.counters.SignalsReceived++
 	from := a.Bundle.Primary.Source.Node()
+	if why, ok := c.trusts(a, from); !ok {
+		c.reject(why)
+		c.do(Reply{Token: a.Token})
+		return
+	}
 	if !c.isKnown(from) && !c.allowance.Take(from, c.now) {
 		c.reject(custody.RejectFlood)
 		c.do(Reply{Token: a.Token})
@@ -79,6 +84,17 @@ func (c *Core) signalled(a *Arrival, s *bundle.CustodySignal) {
 	}, ops...)
 }
 
+// trusts tells whether a signal may come from a node at all, and if not, why.
+func (c *Core) trusts(a *Arrival, from bundle.EID) (custody.Rejection, bool) {
+	switch {
+	case c.peerOf(from).Off:
+		return custody.RejectOff, false
+	case !c.isProven(a, from):
+		return custody.RejectUnauthenticated, false
+	}
+	return 0, true
+}
+
 // released lets go of a bundle that another node has taken custody of. What is
 // left of it answers for copies that still come.
 func (c *Core) released(to bundle.EID, e *entry) store.Op {
@@ -122,7 +138,7 @@ func (c *Core) answers(from bundle.EID, e *entry) {
 // owe notes that the custodian of an episode is to be told whether this node
 // accepted a bundle. Its own custody it need not tell itself.
 func (c *Core) owe(e store.Episode, destination bundle.EID, accepted bool, expiry dtntime.Time) {
-	if e.Custodian.Node() == c.cfg.Node {
+	if e.Custodian.Node() == c.cfg.Node || c.peerOf(e.Custodian).Off {
 		return
 	}
 	c.signals.Add(e, destination, accepted, c.now, expiry)
@@ -152,11 +168,11 @@ func (c *Core) flushSignals() {
 		}
 		signals, until := c.signals.Take(custodian)
 		lifetime := min(max(until.Sub(c.now), dtntime.Minute), custody.MaxSignalLifetime)
-		cp := bundle.StandardCodePoints()
+		peer := c.peerOf(custodian)
 		for i := range signals {
-			for _, record := range cp.CustodyRecords(&signals[i]) {
+			for _, record := range peer.Points.CustodyRecords(&signals[i]) {
 				c.counters.SignalsSent++
-				c.originate(custodian, record, lifetime)
+				c.originate(custodian, record, lifetime, peer.Key)
 			}
 		}
 	}

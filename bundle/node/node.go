@@ -56,11 +56,12 @@ type Config struct {
 	// Custody says of which bundles. Unless it says otherwise, they have the
 	// room that the store has for custody.
 	Custody       core.CustodyPolicy
-	Aggregate     dtntime.Duration // how long custody signals are gathered
-	StatusReports bool             // send the reports that bundles ask for
-	NoClock       bool             // Clock measures spans of time but does not know the date
-	MaxBundle     int64            // bytes; 0 for no limit
-	MaxResident   int              // bundles in memory; 0: core.DefaultMaxResident
+	Peers         map[bundle.EID]core.CustodyPeer // how custody travels with other nodes
+	Aggregate     dtntime.Duration                // how long custody signals are gathered
+	StatusReports bool                            // send the reports that bundles ask for
+	NoClock       bool                            // Clock measures spans of time but does not know the date
+	MaxBundle     int64                           // bytes; 0 for no limit
+	MaxResident   int                             // bundles in memory; 0: core.DefaultMaxResident
 
 	// SpoolDir holds payloads of unknown length while they are read. Default:
 	// the system's folder for temporary files.
@@ -162,7 +163,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	c, err := core.New(core.Config{
 		Node: cfg.Node, Neighbours: neighbours, Routes: cfg.Routes, Plan: cfg.Plan,
-		AcceptCustody: cfg.AcceptCustody, Custody: n.custodyPolicy(), Aggregate: cfg.Aggregate, StatusReports: cfg.StatusReports, NoClock: cfg.NoClock, MaxBundle: cfg.MaxBundle,
+		AcceptCustody: cfg.AcceptCustody, Custody: n.custodyPolicy(), Peers: cfg.Peers, Aggregate: cfg.Aggregate, StatusReports: cfg.StatusReports, NoClock: cfg.NoClock, MaxBundle: cfg.MaxBundle,
 		MaxAssembling: cfg.Store.Stats().Quota / assemblingShare, MaxResident: cfg.MaxResident,
 		NextHandle: cfg.Store.NextHandle, Counter: cfg.Store.Counter, Stamp: n.stamps.next,
 	})

@@ -120,8 +120,15 @@ type custodyConfig struct {
 	// Custodians and Sources are the nodes whose bundles are taken over; all.
 	Custodians  []bundle.EID     `toml:"custodians"`
 	Sources     []bundle.EID     `toml:"sources"`
-	MaxBundles  int              `toml:"max_bundles"`  // in custody, from 1; 4000000
+	MaxBundles  int              `toml:"max_bundles"` // in custody, from 1; 4000000
+	Key         []keyConfig      `toml:"key"`
 	MinLifetime dtntime.Duration `toml:"min_lifetime"` // what must be left of a bundle's lifetime; "0s"
+}
+
+// keyConfig is one [[custody.key]]: the secret that this node shares with another.
+type keyConfig struct {
+	Peer bundle.EID `toml:"peer"` // required; the other node
+	File string     `toml:"file"` // required; 32, 48 or 64 bytes in hex, for nobody but the owner to read
 }
 
 // tcpclConfig is the table [tcpcl], for all links of that layer.
@@ -144,6 +151,7 @@ type linkConfig struct {
 	Layer   string     `toml:"layer"`   // tcpcl
 	Address string     `toml:"address"` // HOST:PORT; empty: the neighbour opens the session
 	Mode    string     `toml:"mode"`    // scheduled or always; scheduled
+	Custody string     `toml:"custody"` // ct, bplib-draft, ion or off; ct
 }
 
 // routeConfig is one [[route]]: bundles for To go to the neighbour Via, unless the
@@ -179,6 +187,7 @@ func (c *config) complete(folder string) {
 	for i := range c.Link {
 		setDefault(&c.Link[i].Layer, layerTCPCL)
 		setDefault(&c.Link[i].Mode, modeScheduled)
+		setDefault(&c.Link[i].Custody, custodyCT)
 	}
 	paths := []*string{&c.Node.DataDir, &c.Node.Socket, &c.Node.ContactPlan}
 	if s := c.Satellite; s != nil {
@@ -188,6 +197,9 @@ func (c *config) complete(folder string) {
 	if g := c.Ground; g != nil {
 		setDefault(&g.DataDir, filepath.Join(c.Node.DataDir, "ground"))
 		paths = append(paths, &g.DataDir, &g.Model, &g.ModelConfig, &g.Labels)
+	}
+	for i := range c.Custody.Key {
+		paths = append(paths, &c.Custody.Key[i].File)
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {

@@ -115,6 +115,7 @@ func (c *config) validateCustody(p *problems) {
 	if c.Custody.Aggregate > maxAggregate {
 		p.add("custody.aggregate is %s; write \"0s\" to \"%s\"", c.Custody.Aggregate, maxAggregate)
 	}
+	c.validateKeys(p)
 	if c.Custody.MaxBundles < 1 {
 		p.add("custody.max_bundles is %d; write at least 1, or accept = false to take no custody", c.Custody.MaxBundles)
 	}
@@ -126,6 +127,26 @@ func (c *config) validateCustody(p *problems) {
 			if e.IsNull() || e.Node() != e {
 				p.add("%s[%d] is %q, which is no node; write a node ID, such as \"ipn:2.0\"", list.key, i, e)
 			}
+		}
+	}
+}
+
+// validateKeys reports keys that cannot be used.
+func (c *config) validateKeys(p *problems) {
+	seen := map[bundle.EID]bool{}
+	for i, k := range c.Custody.Key {
+		key := "custody.key[" + strconv.Itoa(i) + "]"
+		switch {
+		case k.Peer.IsNull() || k.Peer.Node() != k.Peer:
+			p.add("%s.peer is %q; write the node ID of the other node, such as \"ipn:2.0\"", key, k.Peer)
+		case seen[k.Peer]:
+			p.add("%s.peer %q is there twice; a node has one key", key, k.Peer)
+		}
+		seen[k.Peer] = true
+		if k.File == "" {
+			p.add("%s.file is missing; name the file with the key", key)
+		} else if _, err := readKey(k.File); err != nil {
+			p.add("%s.file: %w", key, err)
 		}
 	}
 }
@@ -176,6 +197,9 @@ func (c *config) validateLinks(p *problems) {
 			}
 		} else if len(c.Listen) == 0 {
 			p.add("%s has no address, so the neighbour must come to us, but there is no [[listen]]; add one of the two", key)
+		}
+		if !slices.Contains(custodyProfiles(), l.Custody) {
+			p.add("%s.custody is %q; write one of %q", key, l.Custody, custodyProfiles())
 		}
 		switch {
 		case l.Mode != modeScheduled && l.Mode != modeAlways:

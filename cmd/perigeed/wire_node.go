@@ -68,6 +68,10 @@ func (a *assembly) closeListeners() error {
 // assemble opens the listeners and fills in the node's configuration.
 func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan, log *slog.Logger) (*assembly, error) {
 	links := c.sessions()
+	peers, err := c.custodyPeers()
+	if err != nil {
+		return nil, err
+	}
 	a := &assembly{cfg: node.Config{
 		Node: c.Node.ID, Version: version, Store: s, Clock: new(watchedClock), Log: log.With("part", "node"), Plan: plan,
 		AcceptCustody: c.Custody.Accept, Aggregate: c.Custody.Aggregate,
@@ -75,6 +79,7 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 			Custodians: c.Custody.Custodians, Sources: c.Custody.Sources,
 			MaxBundles: c.Custody.MaxBundles, MinLifetime: c.Custody.MinLifetime,
 		},
+		Peers:         peers,
 		StatusReports: c.Node.StatusReports, NoClock: c.Node.Clock == clockNone, MaxBundle: int64(c.Node.MaxBundle), MaxResident: c.Store.MaxResident, SpoolDir: c.Node.DataDir,
 	}}
 	for _, l := range c.Link {
