@@ -1,6 +1,7 @@
 package contact
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -50,10 +51,12 @@ a range +15 +60 2 3 2
 	}
 }
 
-func TestParseHDTN(t *testing.T) {
-	const example = `{"contacts":[{"contact":0,"source":102,"dest":10,"startTime":0,"endTime":2000,"rateBitsPerSec":1000,"owlt":1},
+// hdtnExample is a plan of two contacts, in the form of HDTN.
+const hdtnExample = `{"contacts":[{"contact":0,"source":102,"dest":10,"startTime":0,"endTime":2000,"rateBitsPerSec":1000,"owlt":1},
 		{"contact":1,"source":10,"dest":102,"startTime":5,"endTime":6,"rateBitsPerSec":0,"owlt":0.25}]}`
-	p, err := ParseHDTN(strings.NewReader(example), 1000)
+
+func TestParseHDTN(t *testing.T) {
+	p, err := ParseHDTN(strings.NewReader(hdtnExample), 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,8 +67,8 @@ func TestParseHDTN(t *testing.T) {
 	if got := slices.Collect(p.All()); !slices.Equal(got, want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)
 	}
-	for i := range len(example) {
-		if _, err := ParseHDTN(strings.NewReader(example[:i]), 1000); !errors.Is(err, ErrPlan) {
+	for i := range len(hdtnExample) {
+		if _, err := ParseHDTN(strings.NewReader(hdtnExample[:i]), 1000); !errors.Is(err, ErrPlan) {
 			t.Fatalf("cut at %d: %v", i, err)
 		}
 	}
@@ -73,7 +76,7 @@ func TestParseHDTN(t *testing.T) {
 		`"rateBitsPerSec":1000`: `"rate":1`, `"endTime":2000`: `"endTime":0`, `"owlt":1`: `"owlt":-1`,
 		`"startTime":0`: `"startTime":-1`, `"endTime":6`: `"endTime":1e300`, `"dest":10,`: `"dest":0,`,
 	} {
-		if _, err := ParseHDTN(strings.NewReader(strings.Replace(example, old, bad, 1)), 1000); !errors.Is(err, ErrPlan) {
+		if _, err := ParseHDTN(strings.NewReader(strings.Replace(hdtnExample, old, bad, 1)), 1000); !errors.Is(err, ErrPlan) {
 			t.Errorf("%s: got %v", bad, err)
 		}
 	}
@@ -85,6 +88,21 @@ func FuzzParseION(f *testing.F) {
 	f.Add("@ 2026/03/01-12:00:00\na contact +10 +20 3 2 1\na range +0 2026/03/01-12:00:15 2 3 1\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		p, err := ParseION(strings.NewReader(text), 1_000_000)
+		if err != nil {
+			return
+		}
+		if _, err := New(slices.Collect(p.All())); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// FuzzParseHDTN checks that whatever is read is a sound plan.
+func FuzzParseHDTN(f *testing.F) {
+	f.Add([]byte(hdtnExample))
+	f.Add([]byte(`{"contacts":[]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := ParseHDTN(bytes.NewReader(text), 1_000_000)
 		if err != nil {
 			return
 		}
