@@ -361,7 +361,7 @@ func (c *Core) assume(a *Arrival, rec store.Record, asked store.Episode) {
 		c.duplicate(a, rec.ID)
 		return
 	}
-	rec.From, rec.Custodial = asked, true
+	rec.From, rec.Custodial, rec.Forwarded = asked, true, 0
 	var ops []store.Op
 	var keep []custody.Reservation
 	if rec.Duty == store.DutyForward {
@@ -383,7 +383,7 @@ func (c *Core) assume(a *Arrival, rec store.Record, asked store.Episode) {
 		c.counters.Duplicates++
 		c.notify(app.EventDuplicate, rec.ID, peer, rec.Size, "")
 		c.do(Reply{Token: token})
-		if c.updating[rec.Handle] {
+		if c.updating[rec.Handle].left {
 			return // sent on meanwhile, so the custodian must not rely on this node
 		}
 		c.counters.CustodyAccepted++
@@ -393,7 +393,7 @@ func (c *Core) assume(a *Arrival, rec store.Record, asked store.Episode) {
 		if e == nil {
 			return // parked; it is read as it is now
 		}
-		e.rec.From, e.rec.Custodial, e.rec.Own = rec.From, true, rec.Own
+		e.rec.From, e.rec.Custodial, e.rec.Own, e.rec.Forwarded = rec.From, true, rec.Own, 0
 		if rec.Duty == store.DutyForward {
 			c.book.Hold(rec.Handle, rec.Own.SeqID, rec.Own.SeqNum)
 			c.book.Renumber(rec.Handle, rec.Own.SeqID, rec.Own.SeqNum)

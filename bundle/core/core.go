@@ -113,7 +113,8 @@ type Core struct {
 
 	// What is to become durable: Puts, Deletes, and Updates with whether a Delete
 	// has followed.
-	storing, leaving, updating map[store.Handle]bool
+	storing, leaving map[store.Handle]bool
+	updating         map[store.Handle]*update
 
 	lanes     map[store.Lane]*lane
 	laneOrder []*lane // as they were opened, with some that are closed
@@ -171,7 +172,7 @@ func New(cfg Config) (*Core, error) {
 		receivers:  make(map[Token]bundle.EID),
 		storing:    make(map[store.Handle]bool),
 		leaving:    make(map[store.Handle]bool),
-		updating:   make(map[store.Handle]bool),
+		updating:   make(map[store.Handle]*update),
 		lanes:      make(map[store.Lane]*lane),
 		loads:      make(map[Token]*load),
 		sweepable:  make(map[uint64]*lane),
@@ -319,16 +320,28 @@ func (c *Core) persist(token Token, inline []byte, then commit, ops ...store.Op)
 			c.storing[op.Record.Handle] = true
 			c.lane(op.Record.Lane()).storing++
 		case store.Update:
-			c.updating[op.Record.Handle] = false
+			u := c.updating[op.Record.Handle]
+			if u == nil {
+				u = new(update)
+				c.updating[op.Record.Handle] = u
+			}
+			u.pending++
 		case store.Delete:
 			c.leaving[op.Handle] = true
-			if _, ok := c.updating[op.Handle]; ok {
-				c.updating[op.Handle] = true
+			if u := c.updating[op.Handle]; u != nil {
+				u.left = true
 			}
 		}
 	}
 	c.commits[token] = pending{then, ops}
 	c.do(Persist{Token: token, Ops: ops, Inline: inline})
+}
+
+// update counts the Updates of a bundle that are not committed. left tells that the
+// bundle was asked to leave the store behind them.
+type update struct {
+	pending int
+	left    bool
 }
 
 func (c *Core) committed(e Committed) {
@@ -340,7 +353,7 @@ func (c *Core) committed(e Committed) {
 			delete(c.storing, op.Record.Handle)
 			c.lane(op.Record.Lane()).storing--
 		case store.Update:
-			if e.Err == nil && !c.updating[op.Record.Handle] {
+			if e.Err == nil && !c.updating[op.Record.Handle].left {
 				c.change(op.Record.Handle, &op.Record)
 			}
 		case store.Delete:
@@ -358,7 +371,10 @@ func (c *Core) committed(e Committed) {
 		case store.Put:
 			c.tidyLane(c.lane(op.Record.Lane()))
 		case store.Update:
-			delete(c.updating, op.Record.Handle)
+			u := c.updating[op.Record.Handle]
+			if u.pending--; u.pending == 0 {
+				delete(c.updating, op.Record.Handle)
+			}
 		}
 	}
 }

@@ -43,10 +43,8 @@ type entry struct {
 	avoided  []avoidance  // neighbours that it is kept from for a while
 	sentTo   []bundle.EID // neighbours that a transmission began to
 	refusals int
-	// done is how many bytes of the payload have gone on in pieces, and piece the
-	// one that is under way. rest is when the contact ends that it fills, or 0.
-	// whole tells that the bundle cannot be cut.
-	done  int64
+	// piece is the part of the payload that is under way. rest is when the contact
+	// ends that it fills, or 0. whole tells that the bundle cannot be cut.
 	piece Piece
 	rest  dtntime.Time
 	whole bool

@@ -41,10 +41,10 @@ func (c *Core) around(e *entry) int64 {
 
 // size is how many bytes go over a link with what is left of a bundle.
 func (c *Core) size(e *entry) int64 {
-	if e.done == 0 {
+	if e.rec.Forwarded == 0 {
 		return e.rec.Size
 	}
-	return c.around(e) + e.rec.PayloadLen - e.done
+	return c.around(e) + e.rec.PayloadLen - e.rec.Forwarded
 }
 
 // least is the fewest bytes that are worth sending of a bundle; 0 when it has to go
@@ -68,10 +68,10 @@ func (c *Core) least(e *entry) int64 {
 func (c *Core) piece(n *neighbour, e *entry, room int64) (Piece, int64) {
 	e.rest = 0
 	size := c.size(e)
-	if e.done == 0 && size <= room {
+	if e.rec.Forwarded == 0 && size <= room {
 		return Piece{}, size
 	}
-	left := e.rec.PayloadLen - e.done
+	left := e.rec.PayloadLen - e.rec.Forwarded
 	if size > room {
 		if n.rate != 0 && room != n.most {
 			e.rest = n.end
@@ -79,7 +79,7 @@ func (c *Core) piece(n *neighbour, e *entry, room int64) (Piece, int64) {
 		}
 		left = min(left, max(room-c.around(e), leastPiece))
 	}
-	return Piece{Offset: uint64(e.done), Length: uint64(left)}, c.around(e) + left
+	return Piece{Offset: uint64(e.rec.Forwarded), Length: uint64(left)}, c.around(e) + left
 }
 
 // part is the record of the fragment that a piece of a bundle goes as.
@@ -96,20 +96,27 @@ func (e *entry) part() store.Record {
 }
 
 // pieceReached goes on with a bundle of which the neighbour has a piece: the rest
-// is sent when and where a route leads. After a restart the whole is, so pieces may
-// come to overlap.
+// is sent when and where a route leads. After a crash pieces may come to overlap.
 func (c *Core) pieceReached(n *neighbour, e *entry) {
 	part := e.part()
 	c.counters.FragmentsSent++
 	c.notify(app.EventSent, part.ID, n.Peer, part.PayloadLen, "")
 	c.report(&part, bundle.FlagReportForwarded, bundle.ReasonNone)
-	e.done += int64(e.piece.Length)
-	e.piece = Piece{}
-	if e.done >= e.rec.PayloadLen {
+	piece := e.piece
+	e.piece, e.rec.Attempts = Piece{}, 0
+	if e.rec.Custodial {
+		c.dispatch(e, false) // it came into custody meanwhile, and goes as a whole now
+		return
+	}
+	e.rec.Forwarded += int64(piece.Length)
+	if e.rec.Forwarded >= e.rec.PayloadLen {
 		c.drop(e, 0, store.GoneForwarded, nil)
 		return
 	}
-	e.rec.Attempts = 0
+	if c.updating[e.rec.Handle] == nil {
+		// A bundle that leaves memory before its next contact must not begin anew.
+		c.persist(0, nil, nil, store.Update{Record: e.rec})
+	}
 	if e.rest > c.now {
 		c.toLimbo(e, e.rest) // what is left of the contact was for the answer
 		return
@@ -154,7 +161,7 @@ func (c *Core) setMost(n *neighbour, most uint64) {
 // wholeAgain has a bundle sent in one piece from now on, because its blocks forbid
 // to cut it.
 func (c *Core) wholeAgain(e *entry) {
-	e.whole, e.done, e.piece = true, 0, Piece{}
+	e.whole, e.rec.Forwarded, e.piece = true, 0, Piece{}
 	c.dispatch(e, true)
 }
 

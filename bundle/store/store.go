@@ -109,7 +109,10 @@ type Record struct {
 
 	HeaderLen  int64 // bytes before the first byte of payload
 	PayloadLen int64 // bytes of payload
-	Size       int64 // bytes of the whole bundle as stored
+	// Forwarded is how many bytes of the payload, from its beginning, other
+	// nodes have taken as fragments.
+	Forwarded int64
+	Size      int64 // bytes of the whole bundle as stored
 
 	// Previous is the node that the bundle came from; null when it was made
 	// here.

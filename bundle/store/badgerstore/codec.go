@@ -64,7 +64,7 @@ func appendRecord(b []byte, r *store.Record) []byte {
 	b = appendEID(b, r.Destination)
 	b = appendEID(b, r.ReportTo)
 	b = appendEID(b, r.Previous)
-	b = append(b, byte(r.Priority), byte(r.Duty), boolByte(r.HasAge)|boolByte(r.Custodial)<<1)
+	b = append(b, byte(r.Priority), byte(r.Duty), boolByte(r.HasAge)|boolByte(r.Custodial)<<1|boolByte(r.Forwarded > 0)<<2)
 	for _, n := range [...]uint64{
 		uint64(r.Flags), uint64(r.Received), uint64(r.Expiry), uint64(r.AgeReceived),
 		uint64(r.HeaderLen), uint64(r.PayloadLen), uint64(r.Size), uint64(r.Attempts),
@@ -75,6 +75,9 @@ func appendRecord(b []byte, r *store.Record) []byte {
 	b = appendEpisode(b, r.Own)
 	if r.ID.Fragment {
 		b = binary.AppendUvarint(b, r.Total)
+	}
+	if r.Forwarded > 0 {
+		b = binary.AppendUvarint(b, uint64(r.Forwarded))
 	}
 	return b
 }
@@ -216,6 +219,9 @@ func (d *decoder) record() store.Record {
 	r.Own = d.episode()
 	if r.ID.Fragment {
 		r.Total = d.uint()
+	}
+	if marks&4 != 0 {
+		r.Forwarded = d.size()
 	}
 	return r
 }

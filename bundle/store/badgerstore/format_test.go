@@ -26,7 +26,7 @@ func records() []store.Record {
 		ReportTo:    bundle.IPN(bundle.LocalNode, 7),
 		Previous:    bundle.IPN(0, 0),
 		Flags:       math.MaxUint64, Priority: 255, Duty: store.DutyDeliver,
-		Received: math.MaxUint64, Expiry: math.MaxUint64, AgeReceived: math.MaxUint64, HasAge: true,
+		Received: math.MaxUint64, Expiry: math.MaxUint64, AgeReceived: math.MaxUint64, HasAge: true, Forwarded: math.MaxInt64,
 		HeaderLen: math.MaxInt64, PayloadLen: math.MaxInt64, Size: math.MaxInt64,
 		Custodial: true, Attempts: math.MaxUint32,
 		From: store.Episode{Custodian: bundle.DTN("x", ""), SeqID: math.MaxUint64, SeqNum: 1},
