@@ -12,7 +12,7 @@ import (
 	"perigee/bundle/internal/cbor"
 )
 
-// ErrMalformed: the data of a security block cannot be read.
+// ErrMalformed tells that the data of a security block cannot be read.
 var ErrMalformed = errors.New("malformed security block")
 
 // Limits of a security block.

@@ -213,7 +213,7 @@ func TestRemovedFragment(t *testing.T) {
 		t.Fatalf("in the store: %+v, %v", records, err)
 	}
 	m.token++
-	var removed error = errors.New("not answered")
+	removed := errors.New("not answered")
 	m.replies[m.token] = func(err error) { removed = err }
 	m.step(core.Remove{Token: m.token, Record: records[0]})
 	w.pass(second)

@@ -479,7 +479,7 @@ func TestCustodyAlarm(t *testing.T) {
 	for sent := 0; sent < 8; {
 		for _, x := range of[core.Transmit](effects) {
 			sent++
-			effects = b.step(core.Sent{Link: 1, Handle: x.Record.Handle})
+			b.step(core.Sent{Link: 1, Handle: x.Record.Handle})
 		}
 		if b.now = b.core.NextWake(); b.now > start.Add(dtntime.Day) {
 			t.Fatalf("sent %d times", sent)

@@ -67,7 +67,7 @@ func (p *parts) Read(b []byte) (int, error) {
 			if k > 0 || err == nil {
 				return k, nil
 			}
-			if err != io.EOF { //nolint:errorlint // io.SectionReader returns it bare
+			if err != io.EOF {
 				return 0, err
 			}
 			p.close()

@@ -105,7 +105,7 @@ func run(ctx context.Context, o options, out io.Writer, messages *os.File) error
 	if err != nil {
 		return fmt.Errorf("making the folder of the measures: %w", err)
 	}
-	defer os.RemoveAll(dir) // only what was measured with
+	defer func() { _ = os.RemoveAll(dir) }() // only what was measured with
 	if o.profile != "" {
 		if o.profile, err = filepath.Abs(o.profile); err != nil {
 			return fmt.Errorf("finding the folder of profiles: %w", err)

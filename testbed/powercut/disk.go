@@ -14,7 +14,7 @@ import (
 	"perigee/testbed/link"
 )
 
-// ErrUnavailable: this machine cannot cut the power of a disk.
+// ErrUnavailable tells that this machine cannot cut the power of a disk.
 var ErrUnavailable = errors.New("power cuts are not to be had here")
 
 const (

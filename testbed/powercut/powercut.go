@@ -32,7 +32,7 @@ import (
 	"perigee/testbed/link"
 )
 
-// ErrFailed: a promise was broken.
+// ErrFailed tells that a promise was broken.
 var ErrFailed = errors.New("a promise did not survive the power cuts")
 
 // Options are the choices for a run.
