@@ -193,6 +193,19 @@ func (e *entry) shunned(now dtntime.Time) (peers []bundle.EID, some bool) {
 	return peers, true
 }
 
+// allowed returns when the bundle may first go again to a neighbour that it is kept
+// from, or 0.
+func (e *entry) allowed() dtntime.Time {
+	if len(e.avoided) == 0 {
+		return 0
+	}
+	at := dtntime.Forever
+	for _, a := range e.avoided {
+		at = min(at, a.till)
+	}
+	return at
+}
+
 // custodyRefused keeps a bundle whose custody another node refused in custody here,
 // and away from the neighbour that it was sent to: for good when that will never
 // be of use, and else for a pause that doubles with each refusal and ends at the

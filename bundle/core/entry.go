@@ -165,7 +165,7 @@ func (c *Core) withdraw(e *entry) {
 func (c *Core) dispatch(e *entry, again bool) {
 	next, err := c.next(e)
 	if err != nil {
-		c.toLimbo(e, 0)
+		c.toLimbo(e, e.allowed()) // routes may have changed while it is kept from one
 		return
 	}
 	n := c.neighbour(next)
