@@ -11,11 +11,8 @@ import (
 	"perigee/bundle/store"
 )
 
-// Limits on what is committed at a time: Persists, and Puts among them.
-const (
-	maxGroup = 1024
-	maxPuts  = 256
-)
+// maxGroup is how many Persists are committed at a time.
+const maxGroup = 1024
 
 // errUnstaged is the fate of a Put without bytes.
 var errUnstaged = errors.New("bundle has no bytes staged")
@@ -107,11 +104,11 @@ func (c *committer) next() []core.Persist {
 func (c *committer) commit(group []core.Persist) {
 	// A commit that has begun is not given up: its outcome would be unknown.
 	ctx := context.Background()
-	var counters, changes []store.Op
+	var counters []store.Op
 	outcomes := make([]error, len(group))
-	var changing, putting []int
+	var lists [][]store.Op
+	var of []int // the Persist of each list
 	for i, p := range group {
-		puts := slices.ContainsFunc(p.Ops, func(op store.Op) bool { _, ok := op.(store.Put); return ok })
 		for _, op := range p.Ops {
 			switch op := op.(type) {
 			case store.SetCounter:
@@ -120,17 +117,10 @@ func (c *committer) commit(group []core.Persist) {
 				if op.Staged == nil {
 					outcomes[i] = fmt.Errorf("storing %s: %w: %w", op.Record.ID, errUnstaged, store.ErrQuota)
 				}
-			default:
-				if !puts { // else it goes with the Put
-					changes = append(changes, op)
-				}
 			}
 		}
-		switch {
-		case puts && outcomes[i] == nil:
-			putting = append(putting, i)
-		case !puts:
-			changing = append(changing, i)
+		if outcomes[i] == nil {
+			lists, of = append(lists, withoutCounters(p.Ops)), append(of, i)
 		}
 	}
 	if len(counters) > 0 {
@@ -139,29 +129,10 @@ func (c *committer) commit(group []core.Persist) {
 			return
 		}
 	}
-	var work sync.WaitGroup
-	work.Go(func() { c.change(ctx, group, changing, changes, outcomes) })
-	slots := make(chan struct{}, maxPuts)
-	for _, i := range putting {
-		slots <- struct{}{}
-		work.Go(func() {
-			outcomes[i] = c.store.Commit(ctx, withoutCounters(group[i].Ops))
-			<-slots
-		})
+	for k, err := range c.store.CommitEach(ctx, lists) {
+		outcomes[of[k]] = err
 	}
-	work.Wait()
 	c.answer(group, func(i int) error { return outcomes[i] })
-}
-
-// change commits ops of Persists without a Put: together, or one by one when they
-// fail together.
-func (c *committer) change(ctx context.Context, group []core.Persist, which []int, ops []store.Op, outcomes []error) {
-	if len(ops) == 0 || c.store.Commit(ctx, ops) == nil {
-		return
-	}
-	for _, i := range which {
-		outcomes[i] = c.store.Commit(ctx, withoutCounters(group[i].Ops))
-	}
 }
 
 func (c *committer) answer(group []core.Persist, outcome func(i int) error) {
@@ -171,8 +142,9 @@ func (c *committer) answer(group []core.Persist, outcome func(i int) error) {
 }
 
 func withoutCounters(ops []store.Op) []store.Op {
-	return slices.DeleteFunc(slices.Clone(ops), func(op store.Op) bool {
-		_, ok := op.(store.SetCounter)
-		return ok
-	})
+	isCounter := func(op store.Op) bool { _, ok := op.(store.SetCounter); return ok }
+	if !slices.ContainsFunc(ops, isCounter) {
+		return ops
+	}
+	return slices.DeleteFunc(slices.Clone(ops), isCounter)
 }

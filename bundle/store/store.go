@@ -258,6 +258,12 @@ type Store interface {
 	// ErrNotFound. When ctx ends first, nothing is changed.
 	Commit(ctx context.Context, ops []Op) error
 
+	// CommitEach commits several lists of ops, in order, each as Commit does:
+	// one that fails changes nothing and keeps none of the others back. They
+	// share one sync where that is possible. The errors are in the order of the
+	// lists.
+	CommitEach(ctx context.Context, lists [][]Op) []error
+
 	// Open returns the bytes of a bundle, or ErrNotFound.
 	Open(h Handle) (Content, error)
 

@@ -86,22 +86,27 @@ func (t *tally) add(o *tally) {
 // replaying a part of the log twice ends in the same state.
 type change struct {
 	below    view
-	entries  map[store.Handle]*entry // nil: removed
-	traces   map[string]trace        // zero: removed
-	expiry   map[string]bool         // keys of the expiry index: set or removed
-	lanes    map[string]bool         // keys of the lane index: set or removed
+	entries  map[store.Handle]entryChange
+	traces   map[string]trace // zero: removed
+	expiry   map[string]bool  // keys of the expiry index: set or removed
 	counters map[string]counter
 	freed    []uint64 // files of large bundles that left
 	tally    tally
 }
 
+// entryChange is what becomes of the entry of a bundle.
+type entryChange struct {
+	entry *entry     // nil: removed
+	lane  store.Lane // that the bundle is in, or was
+	fresh bool       // the view below had no entry when the bundle was put
+}
+
 func newChange(below view) *change {
 	return &change{
 		below:    below,
-		entries:  map[store.Handle]*entry{},
+		entries:  map[store.Handle]entryChange{},
 		traces:   map[string]trace{},
 		expiry:   map[string]bool{},
-		lanes:    map[string]bool{},
 		counters: map[string]counter{},
 		tally:    tally{live: map[uint64]int64{}},
 	}
@@ -109,12 +114,12 @@ func newChange(below view) *change {
 
 // size is the number of pending keys.
 func (c *change) size() int {
-	return len(c.entries) + len(c.traces) + len(c.expiry) + len(c.lanes) + len(c.counters)
+	return 2*len(c.entries) + len(c.traces) + len(c.expiry) + len(c.counters)
 }
 
 func (c *change) entry(h store.Handle) (*entry, error) {
 	if e, ok := c.entries[h]; ok {
-		return e, nil
+		return e.entry, nil
 	}
 	return c.below.entry(h)
 }
@@ -145,6 +150,9 @@ func (c *change) usage() store.Usage {
 // merge takes over the changes of a change made on top of c.
 func (c *change) merge(o *change) {
 	for h, e := range o.entries {
+		if was, ok := c.entries[h]; ok {
+			e.fresh = was.fresh
+		}
 		c.entries[h] = e
 	}
 	for k, t := range o.traces {
@@ -152,9 +160,6 @@ func (c *change) merge(o *change) {
 	}
 	for k, set := range o.expiry {
 		c.expiry[k] = set
-	}
-	for k, set := range o.lanes {
-		c.lanes[k] = set
 	}
 	for name, n := range o.counters {
 		c.counters[name] = n
@@ -176,8 +181,14 @@ func (c *change) setTrace(key string, t trace) error {
 	if err != nil {
 		return err
 	}
+	c.replaceTrace(key, &old, t)
+	return nil
+}
+
+// replaceTrace replaces old, which is what is known of an ID.
+func (c *change) replaceTrace(key string, old *trace, t trace) {
 	if old.isGone() {
-		c.expiry[expiryKey(&old, key)] = false
+		c.expiry[expiryKey(old, key)] = false
 		c.tally.gone--
 		c.tally.use(old.at, -1)
 	}
@@ -187,7 +198,15 @@ func (c *change) setTrace(key string, t trace) error {
 		c.tally.use(t.at, 1)
 	}
 	c.traces[key] = t
-	return nil
+}
+
+// add stores a bundle whose handle was never used and whose ID is not live; known is
+// what is known of the ID.
+func (c *change) add(e *entry, known *trace) {
+	h := e.record.Handle
+	c.tally.count(e, 1)
+	c.entries[h] = entryChange{e, e.record.Lane(), true}
+	c.replaceTrace(idKey(e.record.ID), known, trace{live: h})
 }
 
 // putEntry stores a bundle or moves a stored one.
@@ -215,15 +234,18 @@ func (c *change) update(r store.Record, at place) error {
 
 // setEntry replaces the entry old of a handle by e. Either may be nil.
 func (c *change) setEntry(h store.Handle, old, e *entry) {
+	next := entryChange{entry: e, fresh: c.entries[h].fresh}
 	if old != nil {
 		c.tally.count(old, -1)
-		c.lanes[laneKey(old.record.Lane(), h)] = false
+		next.lane = old.record.Lane()
 	}
 	if e != nil {
 		c.tally.count(e, 1)
-		c.lanes[laneKey(e.record.Lane(), h)] = true
+		next.lane = e.record.Lane()
 	}
-	c.entries[h] = e
+	if old != nil || e != nil {
+		c.entries[h] = next
+	}
 }
 
 // remove lets a bundle leave. g.ID must be its ID.

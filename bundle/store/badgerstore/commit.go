@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"perigee/bundle/store"
@@ -27,38 +29,44 @@ type request struct {
 	moves []move
 	do    func() error
 
+	staged []*staged   // what ops put; spent
 	taken  atomic.Bool // by the committer, or by a caller that gave up
 	weight int64       // bytes of small bundles
-	puts   bool
-	large  bool // some put has a file of its own
+	large  bool        // some put has a file of its own
 	done   chan error
 }
 
 // Commit implements store.Store.
 func (s *Store) Commit(ctx context.Context, ops []store.Op) error {
-	r := &request{ops: ops}
-	puts, err := s.take(r)
-	if err == nil {
-		err = s.finish(ctx, puts)
+	return s.CommitEach(ctx, [][]store.Op{ops})[0]
+}
+
+// CommitEach implements store.Store.
+func (s *Store) CommitEach(ctx context.Context, lists [][]store.Op) []error {
+	errs := make([]error, len(lists))
+	requests := make([]*request, len(lists))
+	for i, ops := range lists {
+		requests[i] = &request{ops: ops}
+		errs[i] = s.take(requests[i])
 	}
-	if err == nil {
-		err = s.submit(ctx, r)
+	s.finish(ctx, requests, errs)
+	s.submit(ctx, s.queue, requests, errs)
+	for i, r := range requests {
+		// After a failed sync the record may yet be found durable at the next
+		// start, which also removes the file if it is not.
+		remove := errs[i] != nil && !errors.Is(errs[i], store.ErrFailed)
+		for _, st := range r.staged {
+			st.drop(remove)
+		}
+		if errs[i] != nil {
+			errs[i] = fmt.Errorf("commit %d changes: %w", len(r.ops), errs[i])
+		}
 	}
-	// After a failed sync the record may yet be found durable at the next start,
-	// which also removes the file if it is not.
-	remove := err != nil && !errors.Is(err, store.ErrFailed)
-	for _, st := range puts {
-		st.drop(remove)
-	}
-	if err != nil {
-		return fmt.Errorf("commit %d changes: %w", len(ops), err)
-	}
-	return nil
+	return errs
 }
 
 // take spends the staged bytes of every Put.
-func (s *Store) take(r *request) ([]*staged, error) {
-	var puts []*staged
+func (s *Store) take(r *request) error {
 	var bad error
 	for _, op := range r.ops {
 		put, ok := op.(store.Put)
@@ -77,52 +85,92 @@ func (s *Store) take(r *request) ([]*staged, error) {
 			bad = fmt.Errorf("put bundle %s: record says %d bytes, %d are staged", put.Record.ID, put.Record.Size, st.size)
 		}
 		st.spent = true
-		puts = append(puts, st)
-		r.puts = true
+		r.staged = append(r.staged, st)
 		r.large = r.large || st.num != 0
 		r.weight += int64(len(st.data))
 	}
 	if r.weight > maxFrame/2 {
 		bad = fmt.Errorf("%d bytes of small bundles are too many for one commit; the limit is %d", r.weight, maxFrame/2)
 	}
-	return puts, bad
+	return bad
 }
 
 // finish syncs the files of large bundles, here and not in the committer, so that
 // no other commit waits for them.
-func (s *Store) finish(ctx context.Context, puts []*staged) error {
-	for _, st := range puts {
-		if err := ctx.Err(); err != nil {
-			return err
+func (s *Store) finish(ctx context.Context, requests []*request, errs []error) {
+	var syncs sync.WaitGroup
+	for i, r := range requests {
+		if errs[i] != nil {
+			continue
 		}
-		if err := st.finish(); err != nil {
-			return err
+		if errs[i] = ctx.Err(); errs[i] != nil || !r.large {
+			errs[i] = errors.Join(errs[i], r.stagedError())
+			continue
+		}
+		syncs.Go(func() {
+			for _, st := range r.staged {
+				errs[i] = errors.Join(errs[i], st.finish())
+			}
+		})
+	}
+	syncs.Wait()
+}
+
+// stagedError tells why the bytes of a put are not all there.
+func (r *request) stagedError() error {
+	for _, st := range r.staged {
+		if st.err != nil {
+			return st.err
 		}
 	}
 	return nil
 }
 
-// submit hands r to the committer and waits for its answer. When ctx ends before
-// the committer has begun with r, r is withdrawn.
-func (s *Store) submit(ctx context.Context, r *request) error {
-	return s.submitTo(ctx, s.queue, r)
+// submit hands those requests to the committer that have no error yet, and waits for
+// its answers. When ctx ends before the committer has begun with one, that one is
+// withdrawn.
+func (s *Store) submit(ctx context.Context, queue chan<- []*request, requests []*request, errs []error) {
+	err := s.writable()
+	if err == nil {
+		err = ctx.Err()
+	}
+	var asked []*request
+	for i, r := range requests {
+		switch {
+		case errs[i] != nil:
+		case err != nil:
+			errs[i] = err
+		default:
+			r.done = make(chan error, 1)
+			asked = append(asked, r)
+		}
+	}
+	for batch := range slices.Chunk(asked, maxQueue) {
+		select {
+		case queue <- batch:
+		case <-ctx.Done():
+			withdraw(batch, ctx.Err())
+		case <-s.closed:
+			withdraw(batch, ErrClosed)
+		}
+	}
+	for i, r := range requests {
+		if r.done != nil {
+			errs[i] = s.await(ctx, r)
+		}
+	}
 }
 
-func (s *Store) submitTo(ctx context.Context, queue chan<- *request, r *request) error {
-	if err := s.writable(); err != nil {
-		return err
+// withdraw answers requests that the committer has not seen.
+func withdraw(batch []*request, err error) {
+	for _, r := range batch {
+		r.taken.Store(true)
+		r.done <- err
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	r.done = make(chan error, 1)
-	select {
-	case queue <- r:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.closed:
-		return ErrClosed
-	}
+}
+
+// await returns the committer's answer to r.
+func (s *Store) await(ctx context.Context, r *request) error {
 	var err error
 	select {
 	case err := <-r.done:
@@ -136,6 +184,13 @@ func (s *Store) submitTo(ctx context.Context, queue chan<- *request, r *request)
 		return err
 	}
 	return <-r.done
+}
+
+// ask hands one request to the committer and waits for its answer.
+func (s *Store) ask(ctx context.Context, queue chan<- []*request, r *request) error {
+	var errs [1]error
+	s.submit(ctx, queue, []*request{r}, errs[:])
+	return errs[0]
 }
 
 // committer is the state of the goroutine that writes the log.
@@ -162,16 +217,16 @@ func (s *Store) commitLoop(ctx context.Context) {
 	for {
 		s.awaitJanitor(ctx)
 		select {
-		case r := <-s.queue:
-			s.serve(r)
+		case batch := <-s.queue:
+			s.serve(batch)
 			continue
 		default:
 		}
 		select {
-		case r := <-s.chores:
-			s.serveChore(r)
-		case r := <-s.queue:
-			s.serve(r)
+		case chore := <-s.chores:
+			s.serveChore(chore)
+		case batch := <-s.queue:
+			s.serve(batch)
 		case <-ctx.Done():
 			return
 		}
@@ -183,14 +238,14 @@ func (s *Store) commitLoop(ctx context.Context) {
 // it shrinks.
 func (s *Store) awaitJanitor(ctx context.Context) {
 	select {
-	case r := <-s.chores:
-		s.serveChore(r)
+	case chore := <-s.chores:
+		s.serveChore(chore)
 	default:
 	}
 	for s.overfull() && !s.uncleanable.Load() && s.failure.Load() == nil {
 		select {
-		case r := <-s.chores:
-			s.serveChore(r)
+		case chore := <-s.chores:
+			s.serveChore(chore)
 		case <-s.rested:
 		case <-ctx.Done():
 			return
@@ -198,40 +253,50 @@ func (s *Store) awaitJanitor(ctx context.Context) {
 	}
 }
 
-func (s *Store) serveChore(r *request) {
-	switch {
-	case !r.taken.CompareAndSwap(false, true):
-	case r.do != nil:
-		r.done <- r.do()
-	default:
-		s.commitGroup([]*request{r})
+func (s *Store) serveChore(chore []*request) {
+	for _, r := range chore {
+		switch {
+		case !r.taken.CompareAndSwap(false, true):
+		case r.do != nil:
+			r.done <- r.do()
+		default:
+			s.commitGroup([]*request{r})
+		}
 	}
 }
 
-// serve answers r and, in one group with it, whatever commits are waiting.
-func (s *Store) serve(r *request) {
+// serve answers the requests of a batch and, in one group with them, whatever
+// commits are waiting.
+func (s *Store) serve(batch []*request) {
 	var group []*request
 	weight := int64(0)
-	for r != nil {
-		if r.taken.CompareAndSwap(false, true) {
-			if r.do != nil {
-				s.commitGroup(group)
-				group, weight = nil, 0
+	commit := func() {
+		s.commitGroup(group)
+		group, weight = nil, 0
+	}
+	for batch != nil {
+		for _, r := range batch {
+			switch {
+			case !r.taken.CompareAndSwap(false, true):
+			case r.do != nil:
+				commit()
 				r.done <- r.do()
-			} else {
+			default:
 				group = append(group, r)
-				weight += r.weight
+				if weight += r.weight; weight >= maxGroup {
+					commit()
+				}
 			}
 		}
-		r = nil
-		if len(group) < maxQueue && weight < maxGroup {
+		batch = nil
+		if len(group) < maxQueue {
 			select {
-			case r = <-s.queue:
+			case batch = <-s.queue:
 			default:
 			}
 		}
 	}
-	s.commitGroup(group)
+	commit()
 }
 
 // commitGroup makes a group of commits durable and answers each.
@@ -303,22 +368,16 @@ func (s *Store) tryGroup(group []*request, answers []error, room int64) (*change
 	c := newChange(s.index)
 	large := false
 	for i, r := range group {
-		if r.puts && k.frame.body()+r.weight > room {
+		if len(r.staged) > 0 && k.frame.body()+r.weight > room {
 			answers[i] = fmt.Errorf("%w; free some space", store.ErrFull)
 			continue
 		}
 		m := k.frame.mark()
-		part := newChange(c)
-		err := s.plan(part, r)
-		if err == nil && k.frame.body() > maxFrame-maxMeta {
-			err = fmt.Errorf("the changes are too many for one commit; the limit is %d bytes", maxFrame)
-		}
-		if err != nil {
+		if err := s.planInto(c, r); err != nil {
 			k.frame.rewind(m)
 			answers[i] = err
 			continue
 		}
-		c.merge(part)
 		large = large || r.large
 	}
 	if k.frame.count == 0 {
@@ -344,7 +403,7 @@ func (s *Store) markHandles(c *change) error {
 	k := &s.committer
 	top := uint64(0)
 	for h, e := range c.entries {
-		if e != nil {
+		if e.entry != nil {
 			top = max(top, uint64(h))
 		}
 	}

@@ -59,7 +59,7 @@ func (s *Store) cleanLog(ctx context.Context) bool {
 // chore runs fn in the committer, between groups of commits and ahead of those that
 // wait.
 func (s *Store) chore(ctx context.Context, fn func() error) error {
-	return s.submitTo(ctx, s.chores, &request{do: fn})
+	return s.ask(ctx, s.chores, &request{do: fn})
 }
 
 // removeFreed removes the files of large bundles whose delete is durable. A file
@@ -153,6 +153,9 @@ func (s *Store) clean(ctx context.Context, num uint64) error {
 		// A segment may not leave before an older one.
 		return s.fail(fmt.Errorf("remove segment %d: %w", num, err))
 	}
+	if err := s.reading.forget(num); err != nil { // it cannot be opened again
+		s.log.Warn("cannot close a segment that was removed", "segment", num, "error", err)
+	}
 	return nil
 }
 
@@ -173,7 +176,7 @@ func (s *Store) moveAll(ctx context.Context, num uint64) (damaged bool, err erro
 		if len(batch) == 0 {
 			return nil
 		}
-		err := s.submitTo(ctx, s.chores, &request{moves: batch})
+		err := s.ask(ctx, s.chores, &request{moves: batch})
 		batch, weight = nil, 0
 		return err
 	}

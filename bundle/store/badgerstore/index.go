@@ -38,16 +38,18 @@ const (
 	indexFormat = 2
 )
 
-// index is the badger database. Reads may be concurrent; mu makes the keys of one
-// group of commits change at once.
+// index is the badger database and what is to be written to it. Reads may be
+// concurrent.
 type index struct {
-	dir string
-	db  *badger.DB
-	mu  sync.RWMutex
-
-	recent recent // changes with the database, under mu
-
+	dir   string
+	db    *badger.DB
 	pager *pager
+
+	writer sync.Mutex // held by whoever writes to db or changes pending
+	// mu makes the keys of one group of commits change at once: pending changes
+	// under it, and only what is pending is written to db.
+	mu      sync.RWMutex
+	pending pending
 }
 
 // openIndex opens or creates the database in dir. The settings keep its memory
@@ -98,12 +100,17 @@ func (x *index) get(key string) ([]byte, error) {
 
 // read is get for callers that hold x.mu.
 func (x *index) read(key string) ([]byte, error) {
-	if value, ok := x.recent.get(key); ok {
+	if value, ok := x.pending.get(key); ok {
 		return value, nil
 	}
 	x.pager.read()
 	txn := x.db.NewTransaction(false)
 	defer txn.Discard()
+	return readFrom(txn, key)
+}
+
+// readFrom returns the value of key in badger, or nil.
+func readFrom(txn *badger.Txn, key string) ([]byte, error) {
 	item, err := txn.Get([]byte(key))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, nil
@@ -172,54 +179,103 @@ func (x *index) find(key string) (trace, *entry, error) {
 	return t, e, err
 }
 
-// apply writes the changes of c, all at once for readers.
+// apply makes the changes of c, all at once for readers.
 func (x *index) apply(c *change) error {
-	x.pager.busy()
+	x.writer.Lock()
+	defer x.writer.Unlock()
 	x.mu.Lock()
-	defer x.mu.Unlock()
-	wb := x.db.NewWriteBatch()
-	defer wb.Cancel()
-	var err error
-	set := func(key string, value []byte) {
-		if err != nil {
-			return
-		}
-		if value == nil {
-			err = wb.Delete([]byte(key))
-		} else {
-			err = wb.Set([]byte(key), value)
-		}
-	}
-	type write struct {
-		key   string
-		value []byte
-	}
-	var written []write
 	for h, e := range c.entries {
-		written = append(written, write{entryKey(h), appendEntry(nil, e)})
+		x.pending.put(entryKey(h), appendEntry(nil, e.entry), e.fresh)
+		x.pending.put(string(prefixLane)+laneKey(e.lane, h), presence(e.entry != nil), e.fresh)
 	}
 	for key, t := range c.traces {
-		written = append(written, write{string(prefixTrace) + key, appendTrace(nil, &t)})
-	}
-	for _, w := range written {
-		set(w.key, w.value)
+		x.pending.put(string(prefixTrace)+key, appendTrace(nil, &t), false)
 	}
 	for key, there := range c.expiry {
-		if there {
-			set(string(prefixExpiry)+key, []byte{1})
-		} else {
-			set(string(prefixExpiry)+key, nil)
-		}
-	}
-	for key, there := range c.lanes {
-		if there {
-			set(string(prefixLane)+key, []byte{})
-		} else {
-			set(string(prefixLane)+key, nil)
-		}
+		x.pending.put(string(prefixExpiry)+key, presence(there), false)
 	}
 	for name, n := range c.counters {
-		set(string(prefixCounter)+name, appendCounterValue(nil, n))
+		x.pending.put(string(prefixCounter)+name, appendCounterValue(nil, n), false)
+	}
+	full := x.pending.isFull()
+	x.mu.Unlock()
+	if !full {
+		return nil
+	}
+	if err := x.write(x.pending.old); err != nil {
+		return err
+	}
+	x.mu.Lock()
+	x.pending.age()
+	x.mu.Unlock()
+	return nil
+}
+
+// presence is the value of a key that says something by being there.
+func presence(there bool) []byte {
+	if there {
+		return []byte{1}
+	}
+	return nil
+}
+
+// flush writes everything pending to badger.
+func (x *index) flush() error {
+	x.writer.Lock()
+	defer x.writer.Unlock()
+	return x.flushLocked()
+}
+
+// flushLocked is flush for callers that hold x.writer.
+func (x *index) flushLocked() error {
+	if x.pending.size() == 0 {
+		return nil
+	}
+	for _, writes := range []map[string]write{x.pending.old, x.pending.young} {
+		if err := x.write(writes); err != nil {
+			return err
+		}
+	}
+	x.mu.Lock()
+	x.pending.clear()
+	x.mu.Unlock()
+	return nil
+}
+
+// write writes changes to badger. After a loss of power badger has those up to some
+// point; they come in an order in which the log mends what is missing: a bundle that
+// has an entry has its lane, and what is gone can be found by its expiry.
+func (x *index) write(writes map[string]write) error {
+	if len(writes) == 0 {
+		return nil
+	}
+	x.pager.busy()
+	wb := x.db.NewWriteBatch()
+	defer wb.Cancel()
+	each := func(prefix byte, sets, removals bool) error {
+		for key, w := range writes {
+			var err error
+			switch {
+			case key[0] != prefix:
+			case w.value != nil && sets:
+				err = wb.Set([]byte(key), w.value)
+			case w.value == nil && removals && !w.fresh:
+				err = wb.Delete([]byte(key))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := each(prefixExpiry, true, false)
+	for _, prefix := range []byte{prefixLane, prefixEntry, prefixTrace, prefixCounter} {
+		if err == nil {
+			err = each(prefix, true, true)
+		}
+	}
+	if err == nil {
+		err = each(prefixExpiry, false, true)
 	}
 	if err == nil {
 		err = wb.Flush()
@@ -227,19 +283,34 @@ func (x *index) apply(c *change) error {
 	if err != nil {
 		return fmt.Errorf("write the index: %w", err)
 	}
-	for _, w := range written {
-		x.recent.put(w.key, w.value)
-	}
 	return nil
 }
 
+// snapshot returns a transaction that sees the index as it is now. The caller
+// discards it.
+func (x *index) snapshot() (*badger.Txn, error) {
+	x.writer.Lock()
+	defer x.writer.Unlock()
+	if err := x.flushLocked(); err != nil {
+		return nil, err
+	}
+	return x.db.NewTransaction(false), nil
+}
+
 // each calls fn with every key and value below prefix, from the key start on,
-// until it returns false. Both are valid only during the call.
+// until it returns false. Both are valid only during the call. Changes meanwhile are
+// not seen.
 func (x *index) each(ctx context.Context, prefix byte, start []byte, fn func(key, value []byte) (bool, error)) error {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	txn := x.db.NewTransaction(false)
+	txn, err := x.snapshot()
+	if err != nil {
+		return err
+	}
 	defer txn.Discard()
+	return x.eachIn(ctx, txn, prefix, start, fn)
+}
+
+// eachIn is each in a snapshot.
+func (x *index) eachIn(ctx context.Context, txn *badger.Txn, prefix byte, start []byte, fn func(key, value []byte) (bool, error)) error {
 	o := badger.DefaultIteratorOptions
 	o.PrefetchValues = false // values stand beside the keys
 	o.Prefix = []byte{prefix}
@@ -270,10 +341,13 @@ func (x *index) each(ctx context.Context, prefix byte, start []byte, fn func(key
 	return nil
 }
 
-// sync makes everything that was applied durable. Badger syncs the table in memory
+// sync writes everything that was applied to badger and makes it durable. Badger syncs the table in memory
 // that it is filling; the full ones that it has not yet written out are synced
 // here, and so is the folder.
 func (x *index) sync() error {
+	if err := x.flush(); err != nil {
+		return err
+	}
 	names, err := filepath.Glob(filepath.Join(x.dir, "*.mem"))
 	if err != nil {
 		return fmt.Errorf("sync the index: %w", err)

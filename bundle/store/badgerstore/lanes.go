@@ -60,9 +60,10 @@ func (s *Store) Lanes(after store.Lane, limit int) ([]store.Lane, error) {
 
 // lanes jumps from lane to lane, whatever the number of bundles in them.
 func (x *index) lanes(after store.Lane, limit int) ([]store.Lane, error) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	txn := x.db.NewTransaction(false)
+	txn, err := x.snapshot()
+	if err != nil {
+		return nil, err
+	}
 	defer txn.Discard()
 	o := badger.DefaultIteratorOptions
 	o.PrefetchValues = false
@@ -112,8 +113,13 @@ func (s *Store) ScanLane(lane store.Lane, after store.Handle, limit int) ([]stor
 
 // lane calls fn with up to limit entries of a lane, from handle first on.
 func (x *index) lane(lane store.Lane, first store.Handle, limit int, fn func(*entry)) error {
+	txn, err := x.snapshot()
+	if err != nil {
+		return err
+	}
+	defer txn.Discard()
 	prefix := appendLane([]byte{}, lane)
-	return x.each(context.Background(), prefixLane, []byte(laneKey(lane, first)), func(key, _ []byte) (bool, error) {
+	return x.eachIn(context.Background(), txn, prefixLane, []byte(laneKey(lane, first)), func(key, _ []byte) (bool, error) {
 		if limit == 0 || string(key[:min(len(prefix), len(key))]) != string(prefix) {
 			return false, nil
 		}
@@ -121,7 +127,7 @@ func (x *index) lane(lane store.Lane, first store.Handle, limit int, fn func(*en
 		if err != nil {
 			return false, err
 		}
-		value, err := x.read(entryKey(h)) // each holds x.mu
+		value, err := readFrom(txn, entryKey(h))
 		if err != nil {
 			return false, err
 		}

@@ -68,8 +68,8 @@ func prepare(dir string, o Options) (*Store, error) {
 	s := &Store{layout: layout{dir}, o: o.withDefaults()}
 	s.fs, s.log = s.o.FS, s.o.Logger
 	s.quota = store.Quota{Bytes: s.o.Quota, Shares: s.o.Shares}
-	s.queue = make(chan *request, maxQueue)
-	s.chores = make(chan *request)
+	s.queue = make(chan []*request, maxQueue)
+	s.chores = make(chan []*request)
 	s.wake = make(chan struct{}, 1)
 	s.rested = make(chan struct{}, 1)
 	s.closed = make(chan struct{})
@@ -398,7 +398,7 @@ func (s *Store) shut() error {
 	}
 	s.open.Lock() // readers are done; later ones are told that the store is closed
 	defer s.open.Unlock()
-	errs = append(errs, s.index.close(), s.committer.active.Close(), s.lock.Close())
+	errs = append(errs, s.reading.close(), s.index.close(), s.committer.active.Close(), s.lock.Close())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close store %s: %w", filepath.Clean(s.dir), err)
 	}

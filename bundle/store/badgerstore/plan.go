@@ -7,8 +7,20 @@ import (
 	"perigee/bundle/store"
 )
 
-// plan adds the records of r to the frame and their effect to c, or says why r
-// cannot be done.
+// planInto adds the records of r to the frame and their effect to c, or says why r
+// cannot be done; then c is as it was.
+func (s *Store) planInto(c *change, r *request) error {
+	if len(r.ops) == 1 { // which changes nothing when it fails
+		return s.planOp(c, r.ops[0])
+	}
+	part := newChange(c)
+	if err := s.plan(part, r); err != nil {
+		return err
+	}
+	c.merge(part)
+	return nil
+}
+
 func (s *Store) plan(c *change, r *request) error {
 	for _, m := range r.moves {
 		if err := s.planMove(c, m); err != nil {
@@ -16,24 +28,32 @@ func (s *Store) plan(c *change, r *request) error {
 		}
 	}
 	for _, op := range r.ops {
-		var err error
-		switch op := op.(type) {
-		case store.Put:
-			err = s.planPut(c, op)
-		case store.Update:
-			err = s.planUpdate(c, op)
-		case store.Delete:
-			err = s.planDelete(c, op)
-		case store.SetCounter:
-			err = s.planCounter(c, userCounter(op.Name), op.Value)
-		default:
-			err = fmt.Errorf("unknown change %T", op)
-		}
-		if err != nil {
+		if err := s.planOp(c, op); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *Store) planOp(c *change, op store.Op) error {
+	data := int64(0)
+	if put, ok := op.(store.Put); ok {
+		data = int64(len(put.Staged.(*staged).data))
+	}
+	if s.committer.frame.body()+data > maxFrame-2*maxMeta {
+		return fmt.Errorf("the changes are too many for one commit; the limit is %d bytes", maxFrame)
+	}
+	switch op := op.(type) {
+	case store.Put:
+		return s.planPut(c, op)
+	case store.Update:
+		return s.planUpdate(c, op)
+	case store.Delete:
+		return s.planDelete(c, op)
+	case store.SetCounter:
+		return s.planCounter(c, userCounter(op.Name), op.Value)
+	}
+	return fmt.Errorf("unknown change %T", op)
 }
 
 // add appends a record to the frame.
@@ -71,7 +91,8 @@ func (s *Store) planPut(c *change, op store.Put) error {
 		fileCRC, dataCRC = 0, st.crc
 	}
 	meta := appendPut(s.committer.scratch[:0], st.num, fileCRC, &r)
-	return c.putEntry(&entry{record: r, put: s.add(kindPut, meta, st.data, dataCRC), file: st.num})
+	c.add(&entry{record: r, put: s.add(kindPut, meta, st.data, dataCRC), file: st.num}, &known)
+	return nil
 }
 
 // usage is the use of the quota once c is applied.

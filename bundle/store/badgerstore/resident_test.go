@@ -39,7 +39,7 @@ func TestPager(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := x.close(); err != nil {
+	if err := errors.Join(x.flush(), x.close()); err != nil {
 		t.Fatal(err)
 	}
 	if x, err = openIndex(dir, slog.New(slog.DiscardHandler)); err != nil {

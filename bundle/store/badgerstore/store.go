@@ -126,8 +126,10 @@ type Store struct {
 	lock  *os.File
 	index *index
 
-	queue  chan *request   // to the committer
-	chores chan *request   // to the committer, from the janitor, ahead of queue
+	reading reading // segments that bundles are read from
+
+	queue  chan []*request // to the committer
+	chores chan []*request // to the committer, from the janitor, ahead of queue
 	wake   chan struct{}   // to the janitor; holds one
 	rested chan struct{}   // from the janitor when it has nothing to do; holds one
 	life   context.Context // ends with Close
@@ -263,7 +265,7 @@ func userCounter(name string) string { return "u/" + name }
 func (s *Store) Forget(ctx context.Context, now dtntime.Time) error {
 	for {
 		more := false
-		err := s.submit(ctx, &request{do: func() error {
+		err := s.ask(ctx, s.queue, &request{do: func() error {
 			n, err := s.forgetSome(ctx, forgetBatch, now)
 			more = n == forgetBatch
 			return err

@@ -47,6 +47,15 @@ func (s *Store) Commit(ctx context.Context, ops []store.Op) error {
 	return nil
 }
 
+// CommitEach implements store.Store.
+func (s *Store) CommitEach(ctx context.Context, lists [][]store.Op) []error {
+	errs := make([]error, len(lists))
+	for i, ops := range lists {
+		errs[i] = s.Commit(ctx, ops)
+	}
+	return errs
+}
+
 // take spends the staged bytes of every Put.
 func (s *Store) take(ops []store.Op) ([]*staged, error) {
 	var puts []*staged
