@@ -193,7 +193,7 @@ func (a *stockAgent) fetch(ctx context.Context) (int, error) {
 }
 
 // rate sends bundles for a while, as fast as the daemons go, and returns how many a
-// second came through.
+// second came through. The clock starts when the first have come.
 func (s *stockPair) rate(ctx context.Context, size int, length time.Duration) (float64, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -211,8 +211,8 @@ func (s *stockPair) rate(ctx context.Context, size int, length time.Duration) (f
 	}
 	defer senders.Wait()
 	defer ended.Store(true)
-	count, begin := 0, time.Now()
-	for time.Since(begin) < length {
+	count, begin := 0, time.Time{}
+	for begin.IsZero() || time.Since(begin) < length {
 		select {
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
@@ -221,6 +221,12 @@ func (s *stockPair) rate(ctx context.Context, size int, length time.Duration) (f
 		n, err := s.take.fetch(ctx)
 		if err != nil {
 			return 0, err
+		}
+		if begin.IsZero() {
+			if n > 0 {
+				begin = time.Now()
+			}
+			continue
 		}
 		count += n
 	}

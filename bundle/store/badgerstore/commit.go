@@ -193,21 +193,13 @@ func (s *Store) ask(ctx context.Context, queue chan<- []*request, r *request) er
 	return errs[0]
 }
 
-// committer is the state of the goroutine that writes the log.
+// committer is the state of the goroutine that writes the logs.
 type committer struct {
-	active File
-	num    uint64 // of the active segment
-	size   int64  // bytes of it that are durable
-	salt   uint64
-	seq    uint64 // of the last frame
-	last   int64  // offset of the last frame in the active segment, or 0
-	sign   uint64 // signature of that frame
-
-	frame      frameBuilder
-	scratch    []byte
-	checkpoint uint64 // segment of the last checkpoint
-	logged     int64  // bytes since then
-	handleMark uint64 // handles below it are written off in the log
+	bundles, gone tail
+	salt          uint64
+	scratch       []byte
+	logged        int64  // bytes since the last checkpoint
+	handleMark    uint64 // handles below it are written off in the log
 }
 
 // commitLoop is the committer's goroutine. When ctx ends it serves what is queued
@@ -329,7 +321,7 @@ func (s *Store) logGroup(group []*request, answers []error) error {
 	if err != nil {
 		return err
 	}
-	defer s.committer.frame.letGo()
+	defer s.committer.bundles.frame.letGo()
 	c, err := s.tryGroup(group, answers, free-s.o.Reserve)
 	if errors.Is(err, store.ErrFull) {
 		// Once more without the puts: deletes must find room.
@@ -359,28 +351,26 @@ func (s *Store) logGroup(group []*request, answers []error) error {
 // write.
 func (s *Store) tryGroup(group []*request, answers []error, room int64) (*change, error) {
 	k := &s.committer
-	if k.size >= s.o.SegmentSize {
-		if err := s.nextSegment(); err != nil {
-			return nil, err
-		}
+	if err := s.beginFrames(); err != nil {
+		return nil, err
 	}
-	k.frame.reset(k.size)
 	c := newChange(s.index)
 	large := false
 	for i, r := range group {
-		if len(r.staged) > 0 && k.frame.body()+r.weight > room {
+		if len(r.staged) > 0 && k.bundles.frame.body()+r.weight > room {
 			answers[i] = fmt.Errorf("%w; free some space", store.ErrFull)
 			continue
 		}
-		m := k.frame.mark()
+		bundles, gone := k.bundles.frame.mark(), k.gone.frame.mark()
 		if err := s.planInto(c, r); err != nil {
-			k.frame.rewind(m)
+			k.bundles.frame.rewind(bundles)
+			k.gone.frame.rewind(gone)
 			answers[i] = err
 			continue
 		}
 		large = large || r.large
 	}
-	if k.frame.count == 0 {
+	if k.bundles.frame.count+k.gone.frame.count == 0 {
 		return nil, nil
 	}
 	if err := s.markHandles(c); err != nil {
@@ -391,7 +381,7 @@ func (s *Store) tryGroup(group []*request, answers []error, room int64) (*change
 			return nil, s.fail(fmt.Errorf("sync the folder of large bundles: %w", err))
 		}
 	}
-	if err := s.writeFrame(); err != nil {
+	if err := s.writeFrames(); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -411,84 +401,7 @@ func (s *Store) markHandles(c *change) error {
 		return nil
 	}
 	k.handleMark = top + handleBlock
-	p := k.frame.add(kindCounter, appendCounter(nil, handleCounter, k.handleMark), nil, 0)
-	p.segment = k.num
-	return c.setCounter(handleCounter, k.handleMark, p)
-}
-
-// writeFrame appends the frame to the active segment and syncs it.
-func (s *Store) writeFrame() error {
-	k := &s.committer
-	head := k.frame.finish(k.seq+1, k.salt)
-	if err := k.frame.writeTo(k.active); err != nil {
-		err = fmt.Errorf("write segment %d: %w", k.num, err)
-		if !isFull(err) {
-			return s.fail(err)
-		}
-		if cut := k.active.Truncate(k.size); cut != nil {
-			return s.fail(fmt.Errorf("take back what was written of segment %d: %w", k.num, cut))
-		}
-		return fmt.Errorf("%w: %w", store.ErrFull, err)
-	}
-	// A sync that failed is never tried again: the kernel may have dropped the
-	// pages and would report success.
-	if err := k.active.Sync(); err != nil {
-		return s.fail(fmt.Errorf("sync segment %d: %w", k.num, err))
-	}
-	k.seq++
-	k.last, k.sign = k.size, signature(head)
-	k.size += k.frame.size()
-	k.logged += k.frame.size()
-	s.commits.Add(1)
-	s.mu.Lock()
-	s.segments[k.num].size = k.size
-	s.mu.Unlock()
-	return nil
-}
-
-// nextSegment begins a new segment of the log.
-func (s *Store) nextSegment() error {
-	k := &s.committer
-	num := k.num + 1
-	f, err := s.createSegment(num)
-	if err != nil {
-		return err
-	}
-	if k.active != nil {
-		if err := k.active.Close(); err != nil {
-			s.log.Warn("cannot close a segment that is done", "segment", k.num, "error", err)
-		}
-	}
-	k.active, k.num, k.size, k.last, k.sign = f, num, segmentHeaderSize, 0, 0
-	s.mu.Lock()
-	s.segments[num] = &segment{size: segmentHeaderSize}
-	s.mu.Unlock()
-	return nil
-}
-
-// createSegment makes a segment file with its header durable.
-func (s *Store) createSegment(num uint64) (File, error) {
-	f, err := s.fs.Create(s.segmentFile(num))
-	if err == nil {
-		if _, err = f.WriteAt(appendSegmentHeader(nil, num, s.committer.salt), 0); err != nil {
-			f.Close()
-			if removed := s.fs.Remove(s.segmentFile(num)); removed != nil {
-				return nil, s.fail(errors.Join(err, removed))
-			}
-		}
-	}
-	if err != nil {
-		err = fmt.Errorf("begin segment %d: %w", num, err)
-		if isFull(err) {
-			return nil, fmt.Errorf("%w: %w", store.ErrFull, err)
-		}
-		return nil, s.fail(err)
-	}
-	if err := errors.Join(f.Sync(), s.fs.SyncDir(s.logDir())); err != nil {
-		f.Close()
-		return nil, s.fail(fmt.Errorf("sync segment %d: %w", num, err))
-	}
-	return f, nil
+	return c.setCounter(handleCounter, k.handleMark, k.bundles.add(kindCounter, appendCounter(nil, handleCounter, k.handleMark), nil, 0))
 }
 
 // saveCheckpoint makes the index durable and notes how far it reaches.
@@ -497,10 +410,9 @@ func (s *Store) saveCheckpoint() error {
 	if err := s.index.sync(); err != nil {
 		return s.fail(err)
 	}
-	cp := checkpoint{segment: k.num, offset: k.size, last: k.last, signature: k.sign, seq: k.seq}
-	if err := s.index.saveCheckpoint(cp); err != nil {
+	if err := s.index.saveCheckpoint(checkpoint{k.bundles.position(), k.gone.position()}); err != nil {
 		return s.fail(err)
 	}
-	k.checkpoint, k.logged = k.num, 0
+	k.bundles.checkpoint, k.gone.checkpoint, k.logged = k.bundles.num, k.gone.num, 0
 	return nil
 }

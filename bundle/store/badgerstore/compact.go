@@ -11,10 +11,10 @@ import (
 	"perigee/bundle/store"
 )
 
-// The log is cleaned from its old end: what is still in use in the oldest segment
-// is written again at the new end, then the segment is removed. Because segments
-// leave in order, a delete never leaves before the put that it undoes, and a log
-// without its index tells the same story.
+// A log is cleaned from its old end: what is still in use in the oldest segment is
+// written again at the new end, or in the log of gone bundles, then the segment is
+// removed. Because segments leave in order, a delete never leaves before the put that
+// it undoes, and the logs without their index tell the same story.
 
 // moveBatch is how many bytes of bundles are moved in one group.
 const moveBatch = 1 << 20
@@ -49,7 +49,7 @@ func (s *Store) cleanLog(ctx context.Context) bool {
 			return false
 		}
 		if err != nil {
-			s.log.Warn("cannot clean the log; it is tried again after the next change", "segment", num, "error", err)
+			s.log.Warn("cannot clean the log; it is tried again after the next change", "segment", segmentName(num), "error", err)
 			return false
 		}
 	}
@@ -76,31 +76,42 @@ func (s *Store) removeFreed() {
 	}
 }
 
-// oldest returns the oldest segment when it should be cleaned: it holds nothing in
-// use, or the log is larger than what is in use and a quarter, and one segment.
+// oldest returns the oldest segment of a log when it should be cleaned: it holds
+// nothing in use, or the log is larger than what is in use and a quarter, and one
+// segment.
 func (s *Store) oldest() (uint64, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first, last, excess := s.excess()
-	if first == last {
-		return 0, false
+	for _, log := range []struct {
+		mark    uint64
+		segment int64
+	}{{0, s.o.SegmentSize}, {goneLog, s.o.SegmentSize / goneShare}} {
+		first, last, excess := s.excess(log.mark)
+		if first != last && (s.segments[first].live == 0 || excess > log.segment) {
+			return first, true
+		}
 	}
-	return first, s.segments[first].live == 0 || excess > s.o.SegmentSize
+	return 0, false
 }
 
-// overfull tells whether the log is so far over its bound that commits must wait.
+// overfull tells whether the log of bundles is so far over its bound that commits
+// must wait.
 func (s *Store) overfull() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first, last, excess := s.excess()
+	first, last, excess := s.excess(0)
 	return first != last && excess > 4*s.o.SegmentSize
 }
 
-// excess returns the numbers of the oldest and the newest segment, and how many
-// bytes the log holds beyond what is in use and a quarter. The caller holds s.mu.
-func (s *Store) excess() (first, last uint64, excess int64) {
+// excess returns the numbers of the oldest and the newest segment of the log with a
+// mark, and how many bytes it holds beyond what is in use and a quarter. The caller
+// holds s.mu.
+func (s *Store) excess(mark uint64) (first, last uint64, excess int64) {
 	var size, live int64
 	for num, seg := range s.segments {
+		if num&goneLog != mark {
+			continue
+		}
 		if first == 0 || num < first {
 			first = num
 		}
@@ -128,7 +139,7 @@ func (s *Store) clean(ctx context.Context, num uint64) error {
 	}
 	err = s.chore(ctx, func() error {
 		// The next start must not want to replay the segment.
-		if s.committer.checkpoint <= num {
+		if s.tailOf(num).checkpoint <= num {
 			if err := s.saveCheckpoint(); err != nil {
 				return err
 			}
@@ -147,16 +158,24 @@ func (s *Store) clean(ctx context.Context, num uint64) error {
 		err = s.fs.Remove(s.segmentFile(num))
 	}
 	if err == nil {
-		err = s.fs.SyncDir(s.logDir())
+		err = s.fs.SyncDir(s.folderOf(num))
 	}
 	if err != nil {
 		// A segment may not leave before an older one.
-		return s.fail(fmt.Errorf("remove segment %d: %w", num, err))
+		return s.fail(fmt.Errorf("remove %s: %w", segmentName(num), err))
 	}
 	if err := s.reading.forget(num); err != nil { // it cannot be opened again
-		s.log.Warn("cannot close a segment that was removed", "segment", num, "error", err)
+		s.log.Warn("cannot close a segment that was removed", "segment", segmentName(num), "error", err)
 	}
 	return nil
+}
+
+// tailOf returns the end of the log that segment num belongs to.
+func (s *Store) tailOf(num uint64) *tail {
+	if num&goneLog != 0 {
+		return &s.committer.gone
+	}
+	return &s.committer.bundles
 }
 
 // moveAll moves the records of segment num that are in use and not damaged. It
@@ -164,7 +183,7 @@ func (s *Store) clean(ctx context.Context, num uint64) error {
 func (s *Store) moveAll(ctx context.Context, num uint64) (damaged bool, err error) {
 	f, err := s.fs.Open(s.segmentFile(num), false)
 	if err != nil {
-		return false, fmt.Errorf("open segment %d: %w", num, err)
+		return false, fmt.Errorf("open %s: %w", segmentName(num), err)
 	}
 	defer f.Close() // read only
 	s.mu.Lock()
@@ -184,12 +203,9 @@ func (s *Store) moveAll(ctx context.Context, num uint64) (damaged bool, err erro
 	w.frame = func(fr *frame) error {
 		damaged = damaged || len(fr.damage) > 0
 		for _, r := range fr.records {
-			m, wanted, err := s.readMove(f, r)
+			m, err := readMove(f, r)
 			if err != nil {
 				return err
-			}
-			if !wanted {
-				continue
 			}
 			batch = append(batch, m)
 			if weight += r.size; weight >= moveBatch {
@@ -204,31 +220,37 @@ func (s *Store) moveAll(ctx context.Context, num uint64) (damaged bool, err erro
 		damaged = true
 		return nil
 	}
+	w.skip = s.isDead
 	if err := w.walk(ctx); err != nil {
 		return damaged, err
 	}
 	return damaged, flush()
 }
 
-// readMove reads the data of r when it is a bundle that is still there. Whether
-// other records are in use is left to the committer.
-func (s *Store) readMove(f File, r record) (move, bool, error) {
-	m := move{record: r}
+// isDead tells whether r is a bundle that is not stored any more. Whether other
+// records are in use is left to the committer.
+func (s *Store) isDead(r *record) (bool, error) {
 	if r.kind != kindPut {
-		return m, true, nil
+		return false, nil
 	}
 	d := decoder{b: r.meta}
 	d.putFile()
 	h := store.Handle(d.uint())
 	e, err := s.index.entry(h)
-	if err != nil || e == nil || e.put != r.place {
-		return m, false, err
+	return err == nil && (e == nil || e.put != r.place), err
+}
+
+// readMove reads the data of r.
+func readMove(f File, r record) (move, error) {
+	m := move{record: r}
+	if r.data == 0 {
+		return m, nil
 	}
 	m.data = make([]byte, r.data)
 	if _, err := f.ReadAt(m.data, r.dataOffset()); err != nil {
-		return m, false, fmt.Errorf("read segment %d at %d: %w", r.segment, r.dataOffset(), err)
+		return m, fmt.Errorf("read %s at %d: %w", segmentName(r.segment), r.dataOffset(), err)
 	}
-	return m, true, nil
+	return m, nil
 }
 
 // rescue saves what the index still knows of the damaged records of segment num.
@@ -236,8 +258,9 @@ func (s *Store) readMove(f File, r record) (move, bool, error) {
 func (s *Store) rescue(ctx context.Context, num uint64) error {
 	return s.chore(ctx, func() error {
 		c := newChange(s.index)
-		k := &s.committer
-		k.frame.reset(k.size)
+		if err := s.beginFrames(); err != nil {
+			return err
+		}
 		if err := s.rescueBundles(ctx, c, num); err != nil {
 			return err
 		}
@@ -246,8 +269,11 @@ func (s *Store) rescue(ctx context.Context, num uint64) error {
 			if err != nil || !t.isGone() || t.at.segment != num {
 				return true, err
 			}
-			meta := appendGone(appendID(nil, t.gone.ID), &t.gone)
-			return true, c.remember(t.gone, s.add(kindGone, meta, nil, 0))
+			at, err := s.remember(appendGone(appendID(nil, t.gone.ID), &t.gone))
+			if err != nil {
+				return false, err
+			}
+			return true, c.remember(t.gone, at)
 		})
 		if err != nil {
 			return err
@@ -259,10 +285,10 @@ func (s *Store) rescue(ctx context.Context, num uint64) error {
 			}
 			return true, s.planCounter(c, string(key), n.value)
 		})
-		if err != nil || k.frame.count == 0 {
+		if err != nil {
 			return err
 		}
-		if err := s.writeFrame(); err != nil {
+		if err := s.writeFrames(); err != nil {
 			return err
 		}
 		if err := s.index.apply(c); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,7 +36,7 @@ const (
 	keyFormat     = "mformat"
 	keyCheckpoint = "mcheckpoint"
 
-	indexFormat = 2
+	indexFormat = 3
 )
 
 // index is the badger database and what is to be written to it. Reads may be
@@ -378,16 +379,9 @@ func syncFile(name string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// checkpoint is a boundary of frames in the log: the index holds everything before
-// it. The header of the frame that ends there tells whether log and index belong
-// together.
-type checkpoint struct {
-	segment   uint64
-	offset    int64
-	last      int64  // offset of the frame that ends at offset; 0 when there is none
-	signature uint64 // of that frame's header
-	seq       uint64 // of the last frame
-}
+// checkpoint is how far the index reaches: it holds everything before these positions
+// of the logs.
+type checkpoint struct{ bundles, gone position }
 
 func (x *index) loadCheckpoint() (checkpoint, bool, error) {
 	format, err := x.get(keyFormat)
@@ -399,17 +393,14 @@ func (x *index) loadCheckpoint() (checkpoint, bool, error) {
 		return checkpoint{}, false, err
 	}
 	d := decoder{b: value}
-	cp := checkpoint{segment: d.uint(), offset: d.size(), last: d.size(), signature: d.uint(), seq: d.uint()}
+	cp := checkpoint{d.position(), d.position()}
 	return cp, d.end() == nil, nil
 }
 
 // saveCheckpoint records that the index holds everything before cp. The caller has
 // synced the index, so the mark is never durable before what it vouches for.
 func (x *index) saveCheckpoint(cp checkpoint) error {
-	var b []byte
-	for _, n := range [...]uint64{cp.segment, uint64(cp.offset), uint64(cp.last), cp.signature, cp.seq} {
-		b = binary.AppendUvarint(b, n)
-	}
+	b := appendPosition(appendPosition(nil, cp.bundles), cp.gone)
 	err := x.db.Update(func(txn *badger.Txn) error {
 		return errors.Join(txn.Set([]byte(keyFormat), []byte{indexFormat}), txn.Set([]byte(keyCheckpoint), b))
 	})
@@ -419,14 +410,34 @@ func (x *index) saveCheckpoint(cp checkpoint) error {
 	return nil
 }
 
+// appendSegment appends the number of a segment. The mark of its log comes last, so
+// that the numbers of both logs are short.
+func appendSegment(b []byte, num uint64) []byte {
+	return binary.AppendUvarint(b, bits.RotateLeft64(num, 1))
+}
+
+func (d *decoder) segment() uint64 { return bits.RotateLeft64(d.uint(), -1) }
+
+func appendPosition(b []byte, p position) []byte {
+	b = appendSegment(b, p.segment)
+	for _, n := range [...]uint64{uint64(p.offset), uint64(p.last), p.signature, p.seq} {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
+}
+
+func (d *decoder) position() position {
+	return position{segment: d.segment(), offset: d.size(), last: d.size(), signature: d.uint(), seq: d.uint()}
+}
+
 func appendPlace(b []byte, p place) []byte {
-	b = binary.AppendUvarint(b, p.segment)
+	b = appendSegment(b, p.segment)
 	b = binary.AppendUvarint(b, uint64(p.offset))
 	return binary.AppendUvarint(b, uint64(p.size))
 }
 
 func (d *decoder) place() place {
-	return place{segment: d.uint(), offset: d.size(), size: d.size()}
+	return place{segment: d.segment(), offset: d.size(), size: d.size()}
 }
 
 // appendEntry encodes e, or returns nil for no entry.

@@ -1,12 +1,14 @@
 package badgerstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -32,8 +34,10 @@ func Open(dir string, o Options) (*Store, error) {
 		if s.index != nil {
 			err = errors.Join(err, s.index.close())
 		}
-		if s.committer.active != nil {
-			s.committer.active.Close()
+		for _, t := range []*tail{&s.committer.bundles, &s.committer.gone} {
+			if t.active != nil {
+				t.active.Close()
+			}
 		}
 		return nil, fmt.Errorf("open store %s: %w", dir, errors.Join(err, s.lock.Close()))
 	}
@@ -84,7 +88,7 @@ func prepare(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.lock = lock
-	err = errors.Join(s.fs.MkdirAll(s.logDir()), s.fs.MkdirAll(s.largeDir()), s.fs.SyncDir(dir))
+	err = errors.Join(s.fs.MkdirAll(s.logDir()), s.fs.MkdirAll(s.goneDir()), s.fs.MkdirAll(s.largeDir()), s.fs.SyncDir(dir))
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, errors.Join(err, lock.Close()))
 	}
@@ -103,6 +107,7 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
+	s.committer.gone.num = goneLog // before its first segment
 	if err := s.loadIndex(nums); err != nil {
 		return err
 	}
@@ -132,14 +137,46 @@ func numbered(fs FS, dir, ext string) (map[uint64]int64, error) {
 	return out, nil
 }
 
-// listSegments finds the segments and the salt. It removes a last segment whose
-// creation a crash cut short.
-func (s *Store) listSegments() ([]uint64, error) {
-	sizes, err := numbered(s.fs, s.logDir(), ".seg")
+// allSegments finds the segments of both logs and their sizes.
+func allSegments(fs FS, l layout) (map[uint64]int64, error) {
+	sizes, err := numbered(fs, l.logDir(), ".seg")
 	if err != nil {
 		return nil, fmt.Errorf("list the segments: %w", err)
 	}
-	nums := slices.Sorted(maps.Keys(sizes))
+	gone, err := numbered(fs, l.goneDir(), ".seg")
+	if err != nil {
+		return nil, fmt.Errorf("list the segments of gone bundles: %w", err)
+	}
+	for num, size := range gone {
+		sizes[num|goneLog] = size
+	}
+	return sizes, nil
+}
+
+// inOrder returns the numbers of segments in the order in which they are replayed:
+// those of gone bundles first.
+func inOrder(segments iter.Seq[uint64]) []uint64 {
+	return slices.SortedFunc(segments, func(a, b uint64) int {
+		if a&goneLog != b&goneLog {
+			return cmp.Compare(b, a)
+		}
+		return cmp.Compare(a, b)
+	})
+}
+
+// isLast tells whether the segment at i is the last one of its log.
+func isLast(nums []uint64, i int) bool {
+	return i == len(nums)-1 || nums[i]&goneLog != nums[i+1]&goneLog
+}
+
+// listSegments finds the segments and the salt. It removes a last segment whose
+// creation a crash cut short.
+func (s *Store) listSegments() ([]uint64, error) {
+	sizes, err := allSegments(s.fs, s.layout)
+	if err != nil {
+		return nil, err
+	}
+	nums := inOrder(maps.Keys(sizes))
 	salted := false
 	for i, num := range nums {
 		salt, err := readSalt(s.fs, s.segmentFile(num), num)
@@ -148,11 +185,11 @@ func (s *Store) listSegments() ([]uint64, error) {
 			s.committer.salt, salted = salt, true
 		case !errors.Is(err, errSegmentHeader):
 			return nil, err
-		case i == len(nums)-1 && sizes[num] <= segmentHeaderSize:
-			if err := errors.Join(s.fs.Remove(s.segmentFile(num)), s.fs.SyncDir(s.logDir())); err != nil {
+		case isLast(nums, i) && sizes[num] <= segmentHeaderSize:
+			if err := errors.Join(s.fs.Remove(s.segmentFile(num)), s.fs.SyncDir(s.folderOf(num))); err != nil {
 				return nil, fmt.Errorf("remove a segment that was never begun: %w", err)
 			}
-			s.log.Info("removed a segment that was never begun", "segment", num)
+			s.log.Info("removed a segment that was never begun", "segment", segmentName(num))
 			delete(sizes, num)
 		default:
 			s.damaged(num, damage{0, segmentHeaderSize, err.Error()})
@@ -169,18 +206,18 @@ func (s *Store) listSegments() ([]uint64, error) {
 	for num, size := range sizes {
 		s.segments[num] = &segment{size: size}
 	}
-	return slices.Sorted(maps.Keys(sizes)), nil
+	return inOrder(maps.Keys(sizes)), nil
 }
 
 func readSalt(fs FS, name string, num uint64) (uint64, error) {
 	f, err := fs.Open(name, false)
 	if err != nil {
-		return 0, fmt.Errorf("read segment %d: %w", num, err)
+		return 0, fmt.Errorf("read %s: %w", segmentName(num), err)
 	}
 	defer f.Close() // read only
 	head := make([]byte, segmentHeaderSize)
 	if n, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
-		return 0, fmt.Errorf("read segment %d: %w", num, err)
+		return 0, fmt.Errorf("read %s: %w", segmentName(num), err)
 	} else if n < len(head) {
 		return 0, errSegmentHeader
 	}
@@ -190,7 +227,7 @@ func readSalt(fs FS, name string, num uint64) (uint64, error) {
 // damaged counts and reports damage of the log.
 func (s *Store) damaged(num uint64, d damage) {
 	s.quarantined.Add(1)
-	s.log.Error("log is damaged; what was there is left out", "segment", num, "damage", d.String())
+	s.log.Error("log is damaged; what was there is left out", "segment", segmentName(num), "damage", d.String())
 }
 
 // loadIndex opens the index and replays what it lacks. An index that cannot be
@@ -226,7 +263,9 @@ func (s *Store) tryIndex(nums []uint64) error {
 		return err
 	}
 	if ok {
-		err = s.checkCheckpoint(cp)
+		if err = s.checkPosition(cp.bundles); err == nil && cp.gone.segment != goneLog {
+			err = s.checkPosition(cp.gone)
+		}
 	} else if cp = (checkpoint{}); !s.index.empty() {
 		err = fmt.Errorf("%w: it has no checkpoint", errStale)
 	}
@@ -238,7 +277,7 @@ func (s *Store) tryIndex(nums []uint64) error {
 		return fmt.Errorf("%w: %w", errLog, err)
 	}
 	if replayed {
-		s.log.Info("replayed the log", "dir", s.dir, "from_segment", cp.segment, "from_offset", cp.offset)
+		s.log.Info("replayed the log", "dir", s.dir, "from_segment", cp.bundles.segment, "from_offset", cp.bundles.offset)
 	}
 	return nil
 }
@@ -249,24 +288,24 @@ func signature(b []byte) uint64 {
 	return uint64(binary.LittleEndian.Uint32(b[24:]))<<32 | uint64(crc32.Checksum(b[:frameHeaderSize], newCRC()))
 }
 
-// checkCheckpoint tells whether the frame that ends at cp is the one that the index
+// checkPosition tells whether the frame that ends at p is the one that the index
 // remembers.
-func (s *Store) checkCheckpoint(cp checkpoint) error {
-	seg := s.segments[cp.segment]
-	if seg == nil || cp.offset > seg.size || cp.offset < segmentHeaderSize {
-		return fmt.Errorf("%w: the log has no byte %d of segment %d", errStale, cp.offset, cp.segment)
+func (s *Store) checkPosition(p position) error {
+	seg := s.segments[p.segment]
+	if seg == nil || p.offset > seg.size || p.offset < segmentHeaderSize {
+		return fmt.Errorf("%w: the log has no byte %d of %s", errStale, p.offset, segmentName(p.segment))
 	}
-	if cp.last == 0 {
+	if p.last == 0 {
 		return nil
 	}
-	f, err := s.fs.Open(s.segmentFile(cp.segment), false)
+	f, err := s.fs.Open(s.segmentFile(p.segment), false)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errStale, err)
 	}
 	defer f.Close() // read only
 	head := make([]byte, frameHeaderSize)
-	if _, err := f.ReadAt(head, cp.last); err != nil || signature(head) != cp.signature {
-		return fmt.Errorf("%w: segment %d was written by another store", errStale, cp.segment)
+	if _, err := f.ReadAt(head, p.last); err != nil || signature(head) != p.signature {
+		return fmt.Errorf("%w: %s was written by another store", errStale, segmentName(p.segment))
 	}
 	return nil
 }
@@ -378,12 +417,13 @@ func (s *Store) dropLost(lost []*entry, orphans map[uint64]int64) error {
 	return nil
 }
 
-// openActive opens the last segment for writing, or begins the first.
+// openActive begins segments where the replay has left none to write on.
 func (s *Store) openActive() error {
-	k := &s.committer
-	if k.active == nil {
-		if err := s.nextSegment(); err != nil {
-			return err
+	for _, t := range []*tail{&s.committer.bundles, &s.committer.gone} {
+		if t.active == nil && t.num != goneLog {
+			if err := s.nextSegment(t); err != nil {
+				return err
+			}
 		}
 	}
 	return s.saveCheckpoint()
@@ -398,7 +438,12 @@ func (s *Store) shut() error {
 	}
 	s.open.Lock() // readers are done; later ones are told that the store is closed
 	defer s.open.Unlock()
-	errs = append(errs, s.reading.close(), s.index.close(), s.committer.active.Close(), s.lock.Close())
+	for _, t := range []*tail{&s.committer.bundles, &s.committer.gone} {
+		if t.active != nil {
+			errs = append(errs, t.active.Close())
+		}
+	}
+	errs = append(errs, s.reading.close(), s.index.close(), s.lock.Close())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close store %s: %w", filepath.Clean(s.dir), err)
 	}

@@ -40,7 +40,7 @@ func (s *Store) planOp(c *change, op store.Op) error {
 	if put, ok := op.(store.Put); ok {
 		data = int64(len(put.Staged.(*staged).data))
 	}
-	if s.committer.frame.body()+data > maxFrame-2*maxMeta {
+	if s.committer.bundles.frame.body()+data > maxFrame-2*maxMeta {
 		return fmt.Errorf("the changes are too many for one commit; the limit is %d bytes", maxFrame)
 	}
 	switch op := op.(type) {
@@ -56,12 +56,10 @@ func (s *Store) planOp(c *change, op store.Op) error {
 	return fmt.Errorf("unknown change %T", op)
 }
 
-// add appends a record to the frame.
+// add appends a record to the log of bundles.
 func (s *Store) add(k kind, meta, data []byte, dataCRC uint32) place {
 	s.committer.scratch = meta // keep the grown buffer
-	p := s.committer.frame.add(k, meta, data, dataCRC)
-	p.segment = s.committer.num
-	return p
+	return s.committer.bundles.add(k, meta, data, dataCRC)
 }
 
 func (s *Store) planPut(c *change, op store.Put) error {
@@ -192,8 +190,11 @@ func (s *Store) planMove(c *change, m move) error {
 		if err != nil || !t.isGone() || t.at != m.place {
 			return err
 		}
-		meta := appendGone(appendID(s.committer.scratch[:0], id), &t.gone)
-		return c.remember(t.gone, s.add(kindGone, meta, nil, 0))
+		at, err := s.remember(appendGone(appendID(s.committer.scratch[:0], id), &t.gone))
+		if err != nil {
+			return err
+		}
+		return c.remember(t.gone, at)
 	case kindCounter:
 		name := d.text(maxCounterName)
 		n, err := c.counter(name)

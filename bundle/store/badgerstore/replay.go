@@ -14,17 +14,22 @@ const replayBatch = 4000
 func (s *Store) replay(nums []uint64, cp checkpoint) (bool, error) {
 	c := newChange(s.index)
 	replayed := false
-	s.committer.seq = cp.seq
+	s.committer.bundles.seq, s.committer.gone.seq = cp.bundles.seq, cp.gone.seq
 	for i, num := range nums {
-		if num < cp.segment {
+		at := cp.bundles
+		if num&goneLog != 0 {
+			at = cp.gone
+		}
+		if num < at.segment {
 			continue
 		}
+		t := s.tailOf(num)
 		from := int64(segmentHeaderSize)
-		if num == cp.segment {
-			from = cp.offset
-			s.committer.last, s.committer.sign = cp.last, cp.signature
+		if num == at.segment {
+			from = at.offset
+			t.last, t.sign = at.last, at.signature
 		}
-		r := replayer{s: s, num: num, from: from, last: i == len(nums)-1, change: &c}
+		r := replayer{s: s, tail: t, num: num, from: from, last: isLast(nums, i), change: &c}
 		if err := r.run(); err != nil {
 			return false, err
 		}
@@ -39,9 +44,10 @@ func (s *Store) replay(nums []uint64, cp checkpoint) (bool, error) {
 // replayer replays one segment.
 type replayer struct {
 	s      *Store
+	tail   *tail // of the log
 	num    uint64
 	from   int64
-	last   bool // the segment is the last one
+	last   bool // the segment is the last one of its log
 	change **change
 
 	frames  int
@@ -58,7 +64,7 @@ func (r *replayer) run() error {
 	s := r.s
 	f, err := s.fs.Open(s.segmentFile(r.num), r.last)
 	if err != nil {
-		return fmt.Errorf("replay segment %d: %w", r.num, err)
+		return fmt.Errorf("replay %s: %w", segmentName(r.num), err)
 	}
 	w := walker{file: f, num: r.num, salt: s.committer.salt, from: r.from, size: s.segments[r.num].size}
 	w.frame = func(fr *frame) error {
@@ -86,7 +92,7 @@ func (r *replayer) run() error {
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
-		return fmt.Errorf("replay segment %d: %w", r.num, err)
+		return fmt.Errorf("replay %s: %w", segmentName(r.num), err)
 	}
 	return nil
 }
@@ -108,7 +114,7 @@ func (r *replayer) settle() error {
 		r.s.damaged(r.num, d)
 	}
 	r.frames++
-	r.s.committer.seq = max(r.s.committer.seq, fr.seq)
+	r.tail.seq = max(r.tail.seq, fr.seq)
 	r.headAt = fr.offset
 	c := *r.change
 	for i := range fr.records {
@@ -134,7 +140,7 @@ func (r *replayer) settle() error {
 // finish looks at the end of the last segment, and takes the file as the active
 // one. A segment with damage before its end is not written to again.
 func (r *replayer) finish(f File) error {
-	k := &r.s.committer
+	t := r.tail
 	end := r.s.segments[r.num].size
 	cut := int64(-1)
 	switch {
@@ -149,25 +155,25 @@ func (r *replayer) finish(f File) error {
 		return err
 	}
 	if cut >= 0 {
-		r.s.log.Warn("cut off a write that a crash left half done", "segment", r.num, "at", cut, "bytes", end-cut)
+		r.s.log.Warn("cut off a write that a crash left half done", "segment", segmentName(r.num), "at", cut, "bytes", end-cut)
 		if err := errors.Join(f.Truncate(cut), f.Sync()); err != nil {
 			return fmt.Errorf("cut off a half-done write: %w", err)
 		}
 		end = cut
 		r.s.segments[r.num].size = end
 	}
-	k.num, k.size = r.num, end
+	t.num, t.size = r.num, end
 	if r.bad {
 		return nil // the next commit begins a new segment
 	}
-	k.active = f
+	t.active = f
 	if r.headAt > 0 {
 		if _, err := f.ReadAt(r.head[:], r.headAt); err != nil {
 			return err
 		}
-		k.last, k.sign = r.headAt, signature(r.head[:])
+		t.last, t.sign = r.headAt, signature(r.head[:])
 	} else if r.from == segmentHeaderSize {
-		k.last, k.sign = 0, 0
+		t.last, t.sign = 0, 0
 	}
 	return nil
 }

@@ -1,10 +1,10 @@
 // Package badgerstore is the bundle store of a node with a disk.
 //
-// Append-only segment files, the log, are the truth: every change is a checksummed
+// Append-only segment files, the logs, are the truth: every change is a checksummed
 // record in them and synced before anyone is told. Concurrent commits share one
 // write and one sync. Bundles above Options.SmallLimit go to files of their own
-// while they arrive. Badger holds an index over the log, which is made again from
-// the log whenever it is lost, damaged or behind.
+// while they arrive. Badger holds an index over the logs, which is made again from
+// them whenever it is lost, damaged or behind.
 //
 // It refuses to know what bundles mean, which to keep, and what time it is.
 package badgerstore
@@ -108,8 +108,26 @@ func (l layout) ballast() string  { return filepath.Join(l.dir, "BALLAST") }
 func (l layout) indexDir() string { return filepath.Join(l.dir, "index") }
 func (l layout) logDir() string   { return filepath.Join(l.dir, "log") }
 func (l layout) largeDir() string { return filepath.Join(l.dir, "large") }
-func (l layout) segmentFile(n uint64) string {
-	return filepath.Join(l.logDir(), fmt.Sprintf("%016x.seg", n))
+func (l layout) goneDir() string  { return filepath.Join(l.dir, "gone") }
+
+// folderOf returns the folder of the log that segment num belongs to.
+func (l layout) folderOf(num uint64) string {
+	if num&goneLog != 0 {
+		return l.goneDir()
+	}
+	return l.logDir()
+}
+
+func (l layout) segmentFile(num uint64) string {
+	return filepath.Join(l.folderOf(num), fmt.Sprintf("%016x.seg", num&^goneLog))
+}
+
+// segmentName names a segment for people.
+func segmentName(num uint64) string {
+	if num&goneLog != 0 {
+		return fmt.Sprintf("segment %d of gone bundles", num&^goneLog)
+	}
+	return fmt.Sprintf("segment %d", num)
 }
 
 func (l layout) largeFile(n uint64) string {

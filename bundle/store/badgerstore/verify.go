@@ -53,12 +53,12 @@ func Verify(ctx context.Context, dir string, o Options, progress func(done, tota
 		return store.Report{}, err
 	}
 	defer lock.Close() // gives up the lock
-	segments, err := numbered(o.FS, l.logDir(), ".seg")
+	segments, err := allSegments(o.FS, l)
 	if err != nil {
 		return store.Report{}, fmt.Errorf("verify store %s: %w", dir, err)
 	}
 	v := verifier{layout: l, fs: o.FS, segments: segments, progress: progress}
-	for _, num := range slices.Sorted(maps.Keys(segments)) {
+	for _, num := range inOrder(maps.Keys(segments)) {
 		salt, err := readSalt(o.FS, l.segmentFile(num), num)
 		if err == nil {
 			v.salt = salt
@@ -107,10 +107,10 @@ func (v *verifier) run(ctx context.Context) (store.Report, error) {
 	for _, size := range files {
 		v.total += size
 	}
-	nums := slices.Sorted(maps.Keys(v.segments))
+	nums := inOrder(maps.Keys(v.segments))
 	for i, num := range nums {
-		if err := v.segment(ctx, num, i == len(nums)-1); err != nil {
-			return v.report, fmt.Errorf("verify segment %d: %w", num, err)
+		if err := v.segment(ctx, num, isLast(nums, i)); err != nil {
+			return v.report, fmt.Errorf("verify %s: %w", segmentName(num), err)
 		}
 	}
 	for _, h := range slices.Sorted(maps.Keys(v.large)) {
@@ -150,12 +150,12 @@ func (v *verifier) segment(ctx context.Context, num uint64, last bool) error {
 	defer f.Close() // read only
 	size := v.segments[num]
 	if _, err := readSalt(v.fs, v.segmentFile(num), num); errors.Is(err, errSegmentHeader) {
-		v.bad("segment %d: %v", num, err)
+		v.bad("%s: %v", segmentName(num), err)
 	}
 	w := walker{file: f, num: num, salt: v.salt, from: segmentHeaderSize, size: size}
 	w.frame = func(fr *frame) error {
 		for _, d := range fr.damage {
-			v.bad("segment %d, %v", num, d)
+			v.bad("%s, %v", segmentName(num), d)
 		}
 		for i := range fr.records {
 			v.record(&fr.records[i])
@@ -167,7 +167,7 @@ func (v *verifier) segment(ctx context.Context, num uint64, last bool) error {
 		if v.offline && last && d.end == size {
 			return nil // half written when the power went; the next start cuts it off
 		}
-		v.bad("segment %d, %v", num, d)
+		v.bad("%s, %v", segmentName(num), d)
 		return nil
 	}
 	return w.walk(ctx)

@@ -51,6 +51,9 @@ type walker struct {
 	// frames that holds none. The last gap may be a torn frame.
 	frame func(*frame) error
 	gap   func(damage) error
+	// skip, unless it is nil, tells which records are not wanted. They are not
+	// given to frame, and their data is neither read nor checked.
+	skip func(*record) (bool, error)
 
 	in *bufio.Reader // reused for every frame
 }
@@ -98,7 +101,7 @@ func (w *walker) header(buf []byte, off int64) (frameHeader, bool, error) {
 		return frameHeader{}, false, nil
 	}
 	if _, err := w.file.ReadAt(buf, off); err != nil {
-		return frameHeader{}, false, fmt.Errorf("read segment %d at %d: %w", w.num, off, err)
+		return frameHeader{}, false, fmt.Errorf("read %s at %d: %w", segmentName(w.num), off, err)
 	}
 	h, ok := parseFrameHeader(buf, w.salt)
 	return h, ok, nil
@@ -114,7 +117,7 @@ func (w *walker) search(ctx context.Context, off int64, lastSeq uint64) (int64, 
 		}
 		n := int(min(int64(len(buf)), w.size-off))
 		if _, err := w.file.ReadAt(buf[:n], off); err != nil {
-			return 0, fmt.Errorf("read segment %d at %d: %w", w.num, off, err)
+			return 0, fmt.Errorf("read %s at %d: %w", segmentName(w.num), off, err)
 		}
 		last := n - frameHeaderSize
 		for i := 0; i <= last; i++ {
@@ -142,7 +145,7 @@ func (w *walker) read(h frameHeader, off int64) (*frame, error) {
 	in.Reset(io.NewSectionReader(w.file, pos, h.body))
 	table := newCRC()
 	var crcs [4]byte
-	sum := uint32(0)
+	sum, skipped := uint32(0), uint32(0)
 	var head [recordHeaderSize]byte
 	for pos < fr.end {
 		if fr.end-pos < recordHeaderSize {
@@ -150,7 +153,7 @@ func (w *walker) read(h frameHeader, off int64) (*frame, error) {
 			return fr, nil
 		}
 		if _, err := io.ReadFull(in, head[:]); err != nil {
-			return nil, fmt.Errorf("read segment %d at %d: %w", w.num, pos, err)
+			return nil, fmt.Errorf("read %s at %d: %w", segmentName(w.num), pos, err)
 		}
 		rh, err := parseRecordHeader(head[:], fr.end-pos)
 		if err != nil {
@@ -159,14 +162,29 @@ func (w *walker) read(h frameHeader, off int64) (*frame, error) {
 		}
 		meta := make([]byte, rh.meta)
 		if _, err := io.ReadFull(in, meta); err != nil {
-			return nil, fmt.Errorf("read segment %d at %d: %w", w.num, pos, err)
+			return nil, fmt.Errorf("read %s at %d: %w", segmentName(w.num), pos, err)
+		}
+		rec := record{rh.kind, meta, place{w.num, pos, rh.size()}, rh.data}
+		if w.skip != nil {
+			skip, err := w.skip(&rec)
+			if err != nil {
+				return nil, err
+			}
+			if skip {
+				binary.LittleEndian.PutUint32(crcs[:], rh.crc)
+				sum = crc32.Update(sum, table, crcs[:])
+				skipped++
+				pos += rh.size()
+				w.seek(in, pos, fr.end, rh.data)
+				continue
+			}
 		}
 		crc := uint32(0)
 		if rh.version == 1 {
 			crc = crc32.Update(crc32.Checksum(head[:12], table), table, meta)
 		}
 		if crc, err = crcOf(in, rh.data, crc, table); err != nil {
-			return nil, fmt.Errorf("read segment %d at %d: %w", w.num, pos, err)
+			return nil, fmt.Errorf("read %s at %d: %w", segmentName(w.num), pos, err)
 		}
 		if rh.version > 1 {
 			crc = recordCRC(head[:12], meta, crc)
@@ -176,14 +194,23 @@ func (w *walker) read(h frameHeader, off int64) (*frame, error) {
 		if crc != rh.crc {
 			fr.damage = append(fr.damage, damage{pos, pos + rh.size(), "record does not match its checksum"})
 		} else {
-			fr.records = append(fr.records, record{rh.kind, meta, place{w.num, pos, rh.size()}, rh.data})
+			fr.records = append(fr.records, rec)
 		}
 		pos += rh.size()
 	}
-	if len(fr.damage) == 0 && (sum != h.sum || uint32(len(fr.records)) != h.records) {
+	if len(fr.damage) == 0 && (sum != h.sum || uint32(len(fr.records))+skipped != h.records) {
 		fr.damage = append(fr.damage, damage{off, fr.end, "records do not match the frame's checksum"})
 	}
 	return fr, nil
+}
+
+// seek moves in over n bytes to pos. end is the end of what in may read.
+func (w *walker) seek(in *bufio.Reader, pos, end, n int64) {
+	if n <= int64(in.Buffered()) {
+		_, _ = in.Discard(int(n)) // cannot fail: the bytes are there
+		return
+	}
+	in.Reset(io.NewSectionReader(w.file, pos, end-pos))
 }
 
 // crcOf adds the next n bytes of in to crc.
