@@ -115,11 +115,15 @@ func (n *Node) send(ctx context.Context, s *session, x core.Transmit) (convergen
 		return nil, fmt.Errorf("opening %s to send it: %w", x.Record.ID, err)
 	}
 	defer content.Close() // read to its end, or given up, when Send returns
-	b, err := n.header(content, x)
+	source, err := inOneRead(content, &x.Record)
 	if err != nil {
 		return nil, err
 	}
-	length, body, err := encoding(b, content, x)
+	b, err := n.header(source, x)
+	if err != nil {
+		return nil, err
+	}
+	length, body, err := encoding(b, source, x)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +132,19 @@ func (n *Node) send(ctx context.Context, s *session, x core.Transmit) (convergen
 		return nil, fmt.Errorf("sending %s: %w", x.Record.ID, err)
 	}
 	return transfer, nil
+}
+
+// inOneRead reads a small bundle at once, since to read its header and then its
+// payload would cost more.
+func inOneRead(content store.Content, rec *store.Record) (io.ReaderAt, error) {
+	if rec.Size > copyBuffer {
+		return content, nil
+	}
+	raw := make([]byte, rec.Size)
+	if _, err := content.ReadAt(raw, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("reading %s: %w", rec.ID, err)
+	}
+	return bytes.NewReader(raw), nil
 }
 
 // encoding returns the bytes of a bundle with header b and how many they are. Those

@@ -111,9 +111,16 @@ func (o options) run(ctx context.Context, hangup <-chan os.Signal, stdout, stder
 	// GOMEMLIMIT in the environment goes before the configuration.
 	if limit := c.memory(); limit != 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(limit))
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(gcPercent) // a busy heap is small beside the limit
+		}
 	}
 	return errors.Join(serve(ctx, c, newLog(c.Log, stderr), hangup), stopProfile())
 }
+
+// gcPercent is how much a heap may grow, in percent, before its garbage is collected,
+// while the memory limit is not near.
+const gcPercent = 200
 
 // startProfile begins a CPU profile if a file is named, and returns what ends it.
 func startProfile(name string) (stop func() error, err error) {

@@ -47,16 +47,33 @@ type view interface {
 type tally struct {
 	bundles, custodial, gone int64
 	usage                    store.Usage
-	live                     map[uint64]int64 // bytes in use by segment
-	large                    int64            // bytes in files of their own
+	large                    int64 // bytes in files of their own
+	inUse                    map[uint64]inUse
 }
+
+// inUse is what the index points to in one segment.
+type inUse struct {
+	bytes int64 // of records
+	puts  int64 // stored bundles
+	gone  int64 // bundles that left and are remembered
+	// told is how many records there are about bundles that left, in use or not.
+	// It is below zero in segments that were there when the store was opened.
+	told int64
+}
+
+func (u inUse) plus(o inUse) inUse {
+	return inUse{u.bytes + o.bytes, u.puts + o.puts, u.gone + o.gone, u.told + o.told}
+}
+
+func newTally() tally { return tally{inUse: map[uint64]inUse{}} }
 
 func (t *tally) use(p place, sign int64) {
 	if p.size > 0 {
-		t.live[p.segment] += sign * p.size
+		t.inUse[p.segment] = t.inUse[p.segment].plus(inUse{bytes: sign * p.size})
 	}
 }
 
+// count counts the entry of a stored bundle.
 func (t *tally) count(e *entry, sign int64) {
 	t.bundles += sign
 	t.usage.Add(&e.record, sign)
@@ -66,8 +83,19 @@ func (t *tally) count(e *entry, sign int64) {
 	if e.file != 0 {
 		t.large += sign * e.record.Size
 	}
-	t.use(e.put, sign)
+	t.inUse[e.put.segment] = t.inUse[e.put.segment].plus(inUse{bytes: sign * e.put.size, puts: sign})
 	t.use(e.update, sign)
+}
+
+// remember counts a bundle that left, told at p, and forget takes it out.
+func (t *tally) remember(p place) {
+	t.gone++
+	t.inUse[p.segment] = t.inUse[p.segment].plus(inUse{bytes: p.size, gone: 1, told: 1})
+}
+
+func (t *tally) forget(p place) {
+	t.gone--
+	t.inUse[p.segment] = t.inUse[p.segment].plus(inUse{bytes: -p.size, gone: -1})
 }
 
 func (t *tally) add(o *tally) {
@@ -76,8 +104,8 @@ func (t *tally) add(o *tally) {
 	t.custodial += o.custodial
 	t.gone += o.gone
 	t.large += o.large
-	for seg, n := range o.live {
-		t.live[seg] += n
+	for seg, u := range o.inUse {
+		t.inUse[seg] = t.inUse[seg].plus(u)
 	}
 }
 
@@ -108,7 +136,7 @@ func newChange(below view) *change {
 		traces:   map[string]trace{},
 		expiry:   map[string]bool{},
 		counters: map[string]counter{},
-		tally:    tally{live: map[uint64]int64{}},
+		tally:    newTally(),
 	}
 }
 
@@ -189,13 +217,11 @@ func (c *change) setTrace(key string, t trace) error {
 func (c *change) replaceTrace(key string, old *trace, t trace) {
 	if old.isGone() {
 		c.expiry[expiryKey(old, key)] = false
-		c.tally.gone--
-		c.tally.use(old.at, -1)
+		c.tally.forget(old.at)
 	}
 	if t.isGone() {
 		c.expiry[expiryKey(&t, key)] = true
-		c.tally.gone++
-		c.tally.use(t.at, 1)
+		c.tally.remember(t.at)
 	}
 	c.traces[key] = t
 }
@@ -279,6 +305,15 @@ func (c *change) remember(g store.Gone, at place) error {
 		return err
 	}
 	return c.setTrace(key, trace{gone: g, at: at})
+}
+
+// moveGone notes that what is told of an ID at one place is now told at another. g is
+// what is known of the ID.
+func (c *change) moveGone(key string, g store.Gone, from, to place) {
+	c.tally.forget(from)
+	c.tally.inUse[from.segment] = c.tally.inUse[from.segment].plus(inUse{told: -1})
+	c.tally.remember(to)
+	c.traces[key] = trace{gone: g, at: to}
 }
 
 func (c *change) setCounter(name string, value uint64, at place) error {

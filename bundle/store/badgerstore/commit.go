@@ -20,7 +20,7 @@ const (
 	// commits must write the mark.
 	handleBlock = 4096
 	// checkpointStep is how much log may have to be replayed at the next start.
-	checkpointStep = 16 << 20
+	checkpointStep = 64 << 20
 )
 
 // request is something for the committer to do: ops or moves to log, or do.
@@ -198,8 +198,9 @@ type committer struct {
 	bundles, gone tail
 	salt          uint64
 	scratch       []byte
-	logged        int64  // bytes since the last checkpoint
-	handleMark    uint64 // handles below it are written off in the log
+	logged        int64        // bytes since the last checkpoint
+	handleMark    uint64       // handles below it are written off in the log
+	topHandle     store.Handle // no bundle was ever put under a higher one
 }
 
 // commitLoop is the committer's goroutine. When ctx ends it serves what is queued

@@ -87,7 +87,7 @@ func (s *Store) oldest() (uint64, bool) {
 		segment int64
 	}{{0, s.o.SegmentSize}, {goneLog, s.o.SegmentSize / goneShare}} {
 		first, last, excess := s.excess(log.mark)
-		if first != last && (s.segments[first].live == 0 || excess > log.segment) {
+		if first != last && (s.segments[first].bytes == 0 || excess > log.segment) {
 			return first, true
 		}
 	}
@@ -117,7 +117,7 @@ func (s *Store) excess(mark uint64) (first, last uint64, excess int64) {
 		}
 		last = max(last, num)
 		size += seg.size
-		live += seg.live
+		live += seg.bytes
 	}
 	return first, last, size - live - live/4
 }
@@ -129,7 +129,7 @@ func (s *Store) clean(ctx context.Context, num uint64) error {
 		return err
 	}
 	s.mu.Lock()
-	left := s.segments[num].live
+	left := s.segments[num].bytes
 	s.mu.Unlock()
 	if left != 0 {
 		damaged = true
@@ -187,7 +187,7 @@ func (s *Store) moveAll(ctx context.Context, num uint64) (damaged bool, err erro
 	}
 	defer f.Close() // read only
 	s.mu.Lock()
-	size := s.segments[num].size
+	size, puts := s.segments[num].size, s.segments[num].puts
 	s.mu.Unlock()
 	var batch []move
 	weight := int64(0)
@@ -221,6 +221,9 @@ func (s *Store) moveAll(ctx context.Context, num uint64) (damaged bool, err erro
 		return nil
 	}
 	w.skip = s.isDead
+	if puts == 0 {
+		w.skip = func(r *record) (bool, error) { return r.kind == kindPut, nil }
+	}
 	if err := w.walk(ctx); err != nil {
 		return damaged, err
 	}

@@ -51,6 +51,8 @@ type index struct {
 	// under it, and only what is pending is written to db.
 	mu      sync.RWMutex
 	pending pending
+
+	absent absent
 }
 
 // openIndex opens or creates the database in dir. The settings keep its memory
@@ -101,13 +103,17 @@ func (x *index) get(key string) ([]byte, error) {
 
 // read is get for callers that hold x.mu.
 func (x *index) read(key string) ([]byte, error) {
-	if value, ok := x.pending.get(key); ok {
+	if value, ok := x.pending.get(key); ok || x.absent.has(key) {
 		return value, nil
 	}
 	x.pager.read()
 	txn := x.db.NewTransaction(false)
 	defer txn.Discard()
-	return readFrom(txn, key)
+	value, err := readFrom(txn, key)
+	if value == nil && err == nil && key[0] == prefixTrace {
+		x.absent.add(key)
+	}
+	return value, err
 }
 
 // readFrom returns the value of key in badger, or nil.
@@ -190,7 +196,9 @@ func (x *index) apply(c *change) error {
 		x.pending.put(string(prefixLane)+laneKey(e.lane, h), presence(e.entry != nil), e.fresh)
 	}
 	for key, t := range c.traces {
-		x.pending.put(string(prefixTrace)+key, appendTrace(nil, &t), false)
+		key = string(prefixTrace) + key
+		x.pending.put(key, appendTrace(nil, &t), false)
+		x.absent.remove(key)
 	}
 	for key, there := range c.expiry {
 		x.pending.put(string(prefixExpiry)+key, presence(there), false)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"iter"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -79,7 +80,7 @@ func prepare(dir string, o Options) (*Store, error) {
 	s.closed = make(chan struct{})
 	s.idle = make(chan struct{})
 	s.segments = map[uint64]*segment{}
-	s.totals.live = map[uint64]int64{}
+	s.totals = newTally()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -320,7 +321,7 @@ func (s *Store) countAll() error {
 	for num := range files {
 		s.nextFile.Store(max(s.nextFile.Load(), num))
 	}
-	t := tally{live: map[uint64]int64{}}
+	t := newTally()
 	maxHandle, lost, err := s.countEntries(&t, files)
 	if err != nil {
 		return err
@@ -331,8 +332,7 @@ func (s *Store) countAll() error {
 			return true, nil
 		}
 		tr, err := decodeTrace(string(key), value)
-		t.gone++
-		t.use(tr.at, 1)
+		t.remember(tr.at)
 		return true, err
 	})
 	if err == nil {
@@ -351,11 +351,11 @@ func (s *Store) countAll() error {
 	}
 	s.committer.handleMark = mark.value
 	s.nextHandle.Store(max(mark.value, uint64(maxHandle)+1))
+	s.committer.topHandle = store.Handle(s.nextHandle.Load() - 1)
 	s.nextFile.Add(1)
-	for num, n := range t.live {
-		if seg := s.segments[num]; seg != nil {
-			seg.live = n
-		}
+	for num, seg := range s.segments {
+		seg.inUse = t.inUse[num]
+		seg.told = math.MinInt64 / 2 // superseded ones were not counted
 	}
 	s.totals = t
 	return s.dropLost(lost, files)

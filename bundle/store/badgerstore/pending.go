@@ -1,5 +1,7 @@
 package badgerstore
 
+import "sync"
+
 // pendingKeys is how many keys a generation of pending holds.
 const pendingKeys = 32 << 10
 
@@ -56,3 +58,36 @@ func (p *pending) age() {
 
 // clear forgets everything, which must have been written.
 func (p *pending) clear() { p.young, p.old = nil, nil }
+
+// absentKeys is how many keys absent remembers.
+const absentKeys = 4 << 10
+
+// absent remembers keys that were looked for and not found: whoever asks whether a
+// bundle is known stores it next, and badger takes long to find nothing. Keys are
+// removed from it when they are put.
+type absent struct {
+	mu   sync.Mutex // guards keys
+	keys map[string]struct{}
+}
+
+func (a *absent) has(key string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.keys[key]
+	return ok
+}
+
+func (a *absent) add(key string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.keys == nil || len(a.keys) >= absentKeys {
+		a.keys = make(map[string]struct{})
+	}
+	a.keys[key] = struct{}{}
+}
+
+func (a *absent) remove(key string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.keys, key)
+}

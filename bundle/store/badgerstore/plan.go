@@ -22,9 +22,12 @@ func (s *Store) planInto(c *change, r *request) error {
 }
 
 func (s *Store) plan(c *change, r *request) error {
-	for _, m := range r.moves {
-		if err := s.planMove(c, m); err != nil {
-			return err
+	if len(r.moves) > 0 {
+		all := s.allRemembered(r.moves[0].segment)
+		for _, m := range r.moves {
+			if err := s.planMove(c, m, all); err != nil {
+				return err
+			}
 		}
 	}
 	for _, op := range r.ops {
@@ -33,6 +36,15 @@ func (s *Store) plan(c *change, r *request) error {
 		}
 	}
 	return nil
+}
+
+// allRemembered tells whether everything that segment num tells of bundles that left
+// is in use, so that the index need not be asked about each.
+func (s *Store) allRemembered(num uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seg := s.segments[num]
+	return seg != nil && seg.gone == seg.told
 }
 
 func (s *Store) planOp(c *change, op store.Op) error {
@@ -70,7 +82,7 @@ func (s *Store) planPut(c *change, op store.Put) error {
 	if err := checkRecord(&r); err != nil {
 		return fmt.Errorf("put bundle %s: %w", r.ID, err)
 	}
-	old, err := c.entry(r.Handle)
+	used, err := s.isUsed(c, r.Handle)
 	if err != nil {
 		return err
 	}
@@ -78,7 +90,7 @@ func (s *Store) planPut(c *change, op store.Put) error {
 	if err != nil {
 		return err
 	}
-	if old != nil || known.live != 0 {
+	if used || known.live != 0 {
 		return fmt.Errorf("put bundle %s under handle %d: %w", r.ID, r.Handle, store.ErrExists)
 	}
 	if err := s.quota.AdmitPut(s.usage(c), &r); err != nil {
@@ -89,8 +101,19 @@ func (s *Store) planPut(c *change, op store.Put) error {
 		fileCRC, dataCRC = 0, st.crc
 	}
 	meta := appendPut(s.committer.scratch[:0], st.num, fileCRC, &r)
+	s.committer.topHandle = max(s.committer.topHandle, r.Handle)
 	c.add(&entry{record: r, put: s.add(kindPut, meta, st.data, dataCRC), file: st.num}, &known)
 	return nil
+}
+
+// isUsed tells whether a bundle is stored under h. Handles mostly come in their
+// order, and of one that is above all others the index need not be asked.
+func (s *Store) isUsed(c *change, h store.Handle) (bool, error) {
+	if h > s.committer.topHandle {
+		return false, nil
+	}
+	e, err := c.entry(h)
+	return e != nil, err
 }
 
 // usage is the use of the quota once c is applied.
@@ -161,8 +184,9 @@ type move struct {
 	data []byte
 }
 
-// planMove writes m again if the index still points to it.
-func (s *Store) planMove(c *change, m move) error {
+// planMove writes m again if the index still points to it. all tells that it does, if
+// m is about a bundle that left.
+func (s *Store) planMove(c *change, m move, all bool) error {
 	d := decoder{b: m.meta}
 	switch m.kind {
 	case kindPut:
@@ -182,19 +206,7 @@ func (s *Store) planMove(c *change, m move) error {
 		}
 		return c.update(e.record, s.add(kindUpdate, appendRecord(s.committer.scratch[:0], &e.record), nil, 0))
 	case kindDelete, kindGone:
-		if m.kind == kindDelete {
-			d.uint()
-		}
-		id := d.id()
-		t, err := c.trace(idKey(id))
-		if err != nil || !t.isGone() || t.at != m.place {
-			return err
-		}
-		at, err := s.remember(appendGone(appendID(s.committer.scratch[:0], id), &t.gone))
-		if err != nil {
-			return err
-		}
-		return c.remember(t.gone, at)
+		return s.planMoveGone(c, m, all)
 	case kindCounter:
 		name := d.text(maxCounterName)
 		n, err := c.counter(name)
@@ -203,5 +215,35 @@ func (s *Store) planMove(c *change, m move) error {
 		}
 		return s.planCounter(c, name, n.value)
 	}
+	return nil
+}
+
+// planMoveGone writes what m tells of a bundle that left to the log of gone bundles.
+func (s *Store) planMoveGone(c *change, m move, all bool) error {
+	d := decoder{b: m.meta}
+	if m.kind == kindDelete {
+		d.uint()
+	}
+	id := d.id()
+	g := d.gone(id)
+	if err := d.end(); err != nil || g.Until == 0 {
+		return err
+	}
+	key := idKey(id)
+	if !all {
+		t, err := c.trace(key)
+		if err != nil {
+			return err
+		}
+		if !t.isGone() || t.at != m.place {
+			c.tally.inUse[m.segment] = c.tally.inUse[m.segment].plus(inUse{told: -1})
+			return nil
+		}
+	}
+	at, err := s.remember(appendGone(appendID(s.committer.scratch[:0], id), &g))
+	if err != nil {
+		return err
+	}
+	c.moveGone(key, g, m.place, at)
 	return nil
 }

@@ -30,8 +30,8 @@ const (
 	entriesPerLook = 4096
 	// lookEvery is the time between two looks while badger works on its own, and
 	// looksAfter how many follow after it was given something to do.
-	lookEvery  = 5 * time.Millisecond
-	looksAfter = 400
+	lookEvery  = 20 * time.Millisecond
+	looksAfter = 100
 )
 
 // pager keeps the mapped tables of an index below a limit. A pager without its file

@@ -172,7 +172,7 @@ type Store struct {
 
 	mu       sync.Mutex // guards everything below
 	segments map[uint64]*segment
-	totals   tally // its live field is unused; see segment.live
+	totals   tally // its inUse is not used; see segment
 	reserved int64 // bytes staged, on disk or in memory
 	inMemory int64 // bytes staged in memory
 	freed    []uint64
@@ -183,7 +183,7 @@ var _ store.Store = (*Store)(nil)
 // segment is a file of the log.
 type segment struct {
 	size int64 // bytes written and synced
-	live int64 // bytes of records that the index points to
+	inUse
 }
 
 // NextHandle implements store.Store. Handles that were never put may come again
@@ -394,9 +394,9 @@ func (s *Store) settle(c *change) {
 		bundles: c.tally.bundles, usage: c.tally.usage, custodial: c.tally.custodial,
 		gone: c.tally.gone, large: c.tally.large,
 	})
-	for num, n := range c.tally.live {
+	for num, u := range c.tally.inUse {
 		if seg := s.segments[num]; seg != nil {
-			seg.live += n
+			seg.inUse = seg.plus(u)
 		}
 	}
 	s.freed = append(s.freed, c.freed...)
