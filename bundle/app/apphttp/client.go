@@ -48,8 +48,8 @@ func Dial(socket string) *Client {
 		MaxIdleConnsPerHost:    8,
 		IdleConnTimeout:        30 * time.Second,
 		MaxResponseHeaderBytes: maxHeaderBytes,
-		ReadBufferSize:         bufferBytes,
-		WriteBufferSize:        bufferBytes,
+		ReadBufferSize:         copyBytes,
+		WriteBufferSize:        copyBytes,
 	}
 	alive, cancel := context.WithCancel(context.Background())
 	return &Client{

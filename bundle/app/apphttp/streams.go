@@ -80,7 +80,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer content.Close()
 	w.Header().Set("Content-Type", "application/octet-stream")
-	if _, err := copySteady(s.steady(w), content); err != nil {
+	if _, err := s.copySteady(s.steady(w), content); err != nil {
 		s.abort("exporting bundle "+id.String(), err)
 	}
 	return nil
@@ -169,9 +169,14 @@ func (w *steadyWriter) Flush() error {
 }
 
 // copySteady copies src to its end through one buffer, and flushes.
-func copySteady(w *steadyWriter, src io.Reader) (int64, error) {
+func (s *Server) copySteady(w *steadyWriter, src io.Reader) (int64, error) {
+	buf, ok := s.buffers.Get().(*[copyBytes]byte)
+	if !ok {
+		buf = new([copyBytes]byte)
+	}
+	defer s.buffers.Put(buf)
 	// The struct hides other methods, so that the buffer is always used.
-	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{src}, make([]byte, bufferBytes))
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{src}, buf[:])
 	if err != nil {
 		return n, err
 	}

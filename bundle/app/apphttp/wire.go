@@ -36,6 +36,7 @@ const (
 	maxJSONBytes   = 64 << 20
 	maxRecords     = 10_000 // records in one answer
 	bufferBytes    = 64 << 10
+	copyBytes      = 256 << 10 // of a payload that are copied at a time
 )
 
 // kind pairs the name of a failure on the wire with the error that callers

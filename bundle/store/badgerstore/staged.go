@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"sync"
 
 	"perigee/bundle/store"
 )
@@ -85,10 +86,46 @@ func (s *Store) hold(n int64) bool {
 
 // letGo gives the memory back.
 func (st *staged) letGo() {
+	st.s.memory.put(st.data)
 	st.s.mu.Lock()
 	defer st.s.mu.Unlock()
 	st.s.inMemory -= st.held
 	st.held, st.data = 0, nil
+}
+
+// memoryStep is the unit in which memory for larger bundles is kept, in bytes.
+const memoryStep = 64 << 10
+
+// memory keeps the memory of bundles that were stored for those that come: to ask for
+// a megabyte anew, and to clear it, takes as long as to store it. There is one pool for
+// each number of steps.
+type memory struct{ pools []sync.Pool }
+
+func newMemory(limit int64) memory { return memory{make([]sync.Pool, limit/memoryStep+2)} }
+
+// roomFor is how much memory n bytes take: whole steps unless they are few.
+func roomFor(n int64) int64 {
+	if n < memoryStep {
+		return n
+	}
+	return (n + memoryStep - 1) / memoryStep * memoryStep
+}
+
+// get returns an empty slice with room for n bytes, which roomFor returned.
+func (m *memory) get(n int64) []byte {
+	if n >= memoryStep {
+		if b, ok := m.pools[n/memoryStep].Get().(*[]byte); ok {
+			return (*b)[:0]
+		}
+	}
+	return make([]byte, 0, n)
+}
+
+// put takes back what get returned. Nobody may use it any more.
+func (m *memory) put(b []byte) {
+	if steps := cap(b) / memoryStep; steps > 0 && cap(b)%memoryStep == 0 && steps < len(m.pools) {
+		m.pools[steps].Put(&b)
+	}
 }
 
 // Size implements store.Staged.
@@ -149,13 +186,13 @@ func (st *staged) grow(n int64) bool {
 	if n <= st.held {
 		return true
 	}
-	want := max(n, st.hint)
+	want := roomFor(max(n, st.hint))
 	if !st.s.hold(want - st.held) {
 		return false
 	}
 	st.held = want
 	if st.data == nil {
-		st.data = make([]byte, 0, want)
+		st.data = st.s.memory.get(want)
 	}
 	return true
 }

@@ -145,6 +145,7 @@ type Store struct {
 	index *index
 
 	reading reading // segments that bundles are read from
+	memory  memory  // of staged bundles
 
 	queue  chan []*request // to the committer
 	chores chan []*request // to the committer, from the janitor, ahead of queue
