@@ -45,11 +45,11 @@ func Dial(socket string) *Client {
 			return dialer.DialContext(ctx, "unix", socket)
 		},
 		DisableCompression:     true,
-		MaxIdleConnsPerHost:    8,
+		MaxIdleConnsPerHost:    maxIdle,
 		IdleConnTimeout:        30 * time.Second,
 		MaxResponseHeaderBytes: maxHeaderBytes,
-		ReadBufferSize:         copyBytes,
-		WriteBufferSize:        copyBytes,
+		ReadBufferSize:         bufferBytes,
+		WriteBufferSize:        bufferBytes,
 	}
 	alive, cancel := context.WithCancel(context.Background())
 	return &Client{

@@ -37,6 +37,7 @@ const (
 	maxRecords     = 10_000 // records in one answer
 	bufferBytes    = 64 << 10
 	copyBytes      = 256 << 10 // of a payload that are copied at a time
+	maxIdle        = 64        // connections that a client keeps for what it asks next
 )
 
 // kind pairs the name of a failure on the wire with the error that callers

@@ -65,6 +65,20 @@ func (s *Store) CommitEach(ctx context.Context, lists [][]store.Op) []error {
 	return errs
 }
 
+// warm keeps the bytes of what was stored in memory, and lets go of what has left.
+func (s *Store) warm(r *request) {
+	for _, op := range r.ops {
+		switch op := op.(type) {
+		case store.Put:
+			if st := op.Staged.(*staged); st.data != nil {
+				s.hot.add(op.Record.Handle, st.release())
+			}
+		case store.Delete:
+			s.hot.drop(op.Handle)
+		}
+	}
+}
+
 // take spends the staged bytes of every Put.
 func (s *Store) take(r *request) error {
 	var bad error
@@ -305,6 +319,9 @@ func (s *Store) commitGroup(group []*request) {
 	for i, r := range group {
 		if answers[i] == nil {
 			answers[i] = err
+		}
+		if answers[i] == nil {
+			s.warm(r)
 		}
 		r.done <- answers[i]
 	}

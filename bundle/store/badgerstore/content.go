@@ -23,6 +23,11 @@ func (c *content) Close() error { return c.close() }
 
 // Open implements store.Store.
 func (s *Store) Open(h store.Handle) (store.Content, error) {
+	if s.life.Err() == nil {
+		if c := s.hot.open(h); c != nil {
+			return c, nil
+		}
+	}
 	// Between the look-up and the opening, the janitor may move the bundle or a
 	// commit may delete it. Each new try sees a later state.
 	for try := 0; ; try++ {

@@ -74,6 +74,7 @@ func prepare(dir string, o Options) (*Store, error) {
 	s.fs, s.log = s.o.FS, s.o.Logger
 	s.quota = store.Quota{Bytes: s.o.Quota, Shares: s.o.Shares}
 	s.memory = newMemory(s.o.SmallLimit)
+	s.hot = newHot(s.memory.put)
 	s.queue = make(chan []*request, maxQueue)
 	s.chores = make(chan []*request)
 	s.wake = make(chan struct{}, 1)

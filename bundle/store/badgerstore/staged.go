@@ -85,12 +85,16 @@ func (s *Store) hold(n int64) bool {
 }
 
 // letGo gives the memory back.
-func (st *staged) letGo() {
-	st.s.memory.put(st.data)
+func (st *staged) letGo() { st.s.memory.put(st.release()) }
+
+// release returns the bytes in memory, which are no longer counted as staged.
+func (st *staged) release() []byte {
 	st.s.mu.Lock()
 	defer st.s.mu.Unlock()
 	st.s.inMemory -= st.held
+	data := st.data
 	st.held, st.data = 0, nil
+	return data
 }
 
 // memoryStep is the unit in which memory for larger bundles is kept, in bytes.

@@ -146,6 +146,7 @@ type Store struct {
 
 	reading reading // segments that bundles are read from
 	memory  memory  // of staged bundles
+	hot     *hot
 
 	queue  chan []*request // to the committer
 	chores chan []*request // to the committer, from the janitor, ahead of queue
