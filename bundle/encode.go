@@ -43,6 +43,25 @@ func (b *Bundle) Append(dst, payload []byte) []byte {
 	return append(appendCRC(dst, start, p.CRC), cbor.BreakByte)
 }
 
+// AppendFrom appends the whole bundle with the payload read from payload, which must
+// hold b.Payload.Length bytes at least; what follows them is not read. When it does
+// not, the error wraps io.ErrUnexpectedEOF.
+func (b *Bundle) AppendFrom(dst []byte, payload io.Reader) ([]byte, error) {
+	p := &b.Payload
+	dst = b.appendHeader(b.grow(dst, int(p.Length)+p.tailLen()))
+	start, at := len(dst)-p.encodedLen(), len(dst)
+	dst = dst[:at+int(p.Length)]
+	if n, err := io.ReadFull(payload, dst[at:]); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("payload of bundle %s, after %d of %d bytes: %w", b.ID(), n, p.Length, err)
+	}
+	sum := newChecksum(p.CRC)
+	sum.add(dst[start:])
+	return p.appendTail(dst, &sum), nil
+}
+
 // grow makes room for the header and n more bytes: exactly that when dst is nil.
 func (b *Bundle) grow(dst []byte, n int) []byte {
 	if dst == nil {

@@ -145,6 +145,21 @@ type section struct {
 
 func (s *section) Close() error { return s.content.Close() }
 
+// WriteTo implements io.WriterTo: what is in memory is not copied on its way.
+func (s *section) WriteTo(w io.Writer) (int64, error) {
+	at, err := s.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	if m, ok := s.content.(interface{ Bytes() []byte }); ok {
+		_, from, length := s.Outer()
+		n, err := w.Write(m.Bytes()[from+at : from+length])
+		_, seekErr := s.Seek(int64(n), io.SeekCurrent)
+		return int64(n), errors.Join(err, seekErr)
+	}
+	return io.Copy(w, s.SectionReader)
+}
+
 // Watch implements app.Client.
 func (c *client) Watch(ctx context.Context, see func(app.Event) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -127,7 +127,7 @@ func (n *Node) compose(out *app.Outgoing, length int64) (*bundle.Bundle, error) 
 // fill writes a bundle into the store. The payload must end where it was said to.
 func fill(ctx context.Context, b *bundle.Bundle, staged store.Staged, payload io.Reader) error {
 	payload = &cancellable{ctx, payload}
-	if _, err := b.Encode(staged, io.LimitReader(payload, int64(b.Payload.Length))); err != nil {
+	if err := encode(b, staged, payload); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return fmt.Errorf("%w: %w: it ends before %d bytes: %w", app.ErrRejected, errLength, b.Payload.Length, err)
 		}
@@ -141,6 +141,21 @@ func fill(ctx context.Context, b *bundle.Bundle, staged store.Staged, payload io
 		return err
 	}
 	return nil
+}
+
+// encode writes a bundle into the store, into its memory where that has room.
+func encode(b *bundle.Bundle, staged store.Staged, payload io.Reader) error {
+	if direct, ok := staged.(store.Buffered); ok {
+		if raw := direct.Buffer(int64(b.EncodedLen())); raw != nil {
+			raw, err := b.AppendFrom(raw, payload)
+			if err != nil {
+				return err
+			}
+			return direct.Fill(raw)
+		}
+	}
+	_, err := b.Encode(staged, io.LimitReader(payload, int64(b.Payload.Length)))
+	return err
 }
 
 // cancellable fails reads once its context has ended.

@@ -26,7 +26,7 @@ func (n *Node) receive(s *session, in convergence.Incoming, buf []byte) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("making room for a bundle: %w", err), in.Refuse(convergence.RefuseNoResources))
 	}
-	arrival, err := n.stage(in, staged, buf)
+	arrival, err := n.stageWhole(in, staged, buf)
 	if err != nil {
 		staged.Discard()
 		n.reportMalformed(s, arrival, err)
@@ -37,9 +37,76 @@ func (n *Node) receive(s *session, in convergence.Incoming, buf []byte) error {
 	return nil
 }
 
+// stageWhole stages a bundle, in the store's memory where that has room.
+func (n *Node) stageWhole(in convergence.Incoming, staged store.Staged, buf []byte) (core.Arrival, error) {
+	direct, ok := staged.(store.Buffered)
+	if !ok || in.Length() <= 0 {
+		return n.stage(in, staged, buf)
+	}
+	raw := direct.Buffer(in.Length())
+	if raw == nil {
+		return n.stage(in, staged, buf)
+	}
+	raw = raw[:in.Length()]
+	if _, err := io.ReadFull(in, raw); err != nil {
+		return core.Arrival{}, fmt.Errorf("reading a bundle of %d bytes: %w", len(raw), err)
+	}
+	if k, err := in.Read(buf[:1]); k > 0 || !errors.Is(err, io.EOF) {
+		return core.Arrival{}, fmt.Errorf("reading a bundle that was said to have %d bytes to its end: %w", len(raw), err)
+	}
+	a, ok, err := n.parse(raw)
+	if !ok {
+		return n.stage(bytes.NewReader(raw), io.Discard, buf) // which says what is wrong
+	}
+	if err != nil {
+		return a, err
+	}
+	return a, direct.Fill(raw)
+}
+
+// parse parses a whole bundle and tells whether it is well-formed. Nothing of what it
+// returns is of raw's memory.
+func (n *Node) parse(raw []byte) (a core.Arrival, ok bool, err error) {
+	a.Bundle, a.Size = new(bundle.Bundle), int64(len(raw))
+	payload, err := a.Bundle.Decode(raw, n.limits())
+	if err != nil {
+		return a, false, err
+	}
+	used, err := a.Bundle.DecodeHeader(raw, n.limits())
+	if err != nil {
+		return a, false, err
+	}
+	if _, err := a.Bundle.DecodeHeader(bytes.Clone(raw[:used]), n.limits()); err != nil {
+		return a, false, err
+	}
+	a.HeaderLen = int64(used)
+	if n.isRecord(a.Bundle) {
+		if err := checkRecord(a.Bundle); err != nil {
+			return a, true, err
+		}
+		a.Admin = bytes.Clone(payload)
+	}
+	return a, true, nil
+}
+
+// isRecord tells whether a bundle is an administrative record for this node.
+func (n *Node) isRecord(b *bundle.Bundle) bool {
+	p := &b.Primary
+	return p.Flags&bundle.FlagAdminRecord != 0 && p.Destination == n.cfg.Node && p.Flags&bundle.FlagFragment == 0
+}
+
+// checkRecord refuses an administrative record that is too large to be read.
+func checkRecord(b *bundle.Bundle) error {
+	if b.Payload.Length <= maxAdminRecord {
+		return nil
+	}
+	return &bundle.ParseError{Section: "RFC 9171 section 6.1", Reason: fmt.Sprintf("administrative record of %d bytes", b.Payload.Length), Err: bundle.ErrLimit}
+}
+
 // stage copies a bundle into the store while parsing it.
-func (n *Node) stage(in io.Reader, staged store.Staged, buf []byte) (core.Arrival, error) {
-	r := bundle.NewReader(io.TeeReader(in, staged), n.limits())
+func (n *Node) stage(in io.Reader, into io.Writer, buf []byte) (core.Arrival, error) {
+	var size counter
+	r := bundle.NewReader(io.TeeReader(in, io.MultiWriter(into, &size)), n.limits())
 	b, err := r.Header()
 	if err != nil {
 		var broken core.Arrival
@@ -49,9 +116,9 @@ func (n *Node) stage(in io.Reader, staged store.Staged, buf []byte) (core.Arriva
 		return broken, fmt.Errorf("reading the header of a bundle: %w", err)
 	}
 	a := core.Arrival{Bundle: b, HeaderLen: r.HeaderLen()}
-	if b.Primary.Flags&bundle.FlagAdminRecord != 0 && b.Primary.Destination == n.cfg.Node && b.Primary.Flags&bundle.FlagFragment == 0 {
-		if b.Payload.Length > maxAdminRecord {
-			return a, &bundle.ParseError{Section: "RFC 9171 section 6.1", Reason: fmt.Sprintf("administrative record of %d bytes", b.Payload.Length), Err: bundle.ErrLimit}
+	if n.isRecord(b) {
+		if err := checkRecord(b); err != nil {
+			return a, err
 		}
 		var record bytes.Buffer
 		if _, err := io.CopyBuffer(&record, r, buf); err != nil {
@@ -61,8 +128,16 @@ func (n *Node) stage(in io.Reader, staged store.Staged, buf []byte) (core.Arriva
 	} else if err := readAll(r, buf); err != nil {
 		return a, fmt.Errorf("reading %s: %w", b.ID(), err)
 	}
-	a.Size = staged.Size()
+	a.Size = int64(size)
 	return a, nil
+}
+
+// counter counts what is written to it.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
 }
 
 // reportMalformed lets the core report about a bundle of which at least the primary

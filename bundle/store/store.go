@@ -229,6 +229,17 @@ type Staged interface {
 	Discard()
 }
 
+// Buffered is a Staged that can be filled in the store's own memory, without copying.
+type Buffered interface {
+	Staged
+	// Buffer returns an empty slice with room for n bytes, or nil when so large a
+	// bundle does not stay in memory. Nothing may have been written before.
+	Buffer(n int64) []byte
+	// Fill stages b, which is what Buffer returned with the bundle appended. It
+	// belongs to the store from then on.
+	Fill(b []byte) error
+}
+
 // Content is the stored bytes of a bundle. It stays readable until it is closed,
 // even when the bundle is deleted meanwhile. Reads check nothing; the bundle's own
 // CRCs and Verify do.

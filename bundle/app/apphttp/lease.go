@@ -127,7 +127,7 @@ func (s *Server) deliver(w http.ResponseWriter, l *lease) (err error) {
 		}
 	}()
 	w.Header().Set("Content-Type", "application/octet-stream")
-	n, err := s.copySteady(s.steady(w), io.LimitReader(d.Payload, d.Size))
+	n, err := s.copySteady(s.steady(w), d.Payload)
 	if err != nil {
 		return err
 	}

@@ -150,11 +150,18 @@ func (s *Server) steady(w http.ResponseWriter) *steadyWriter {
 	return &steadyWriter{w: w, control: http.NewResponseController(w), stall: s.Limits.Stall}
 }
 
+// Write writes p in steps, each of which must be taken in time.
 func (w *steadyWriter) Write(p []byte) (int, error) {
-	if err := w.control.SetWriteDeadline(time.Now().Add(w.stall)); err != nil {
-		return 0, fmt.Errorf("setting the write deadline: %w", err)
+	written := 0
+	for {
+		if err := w.control.SetWriteDeadline(time.Now().Add(w.stall)); err != nil {
+			return written, fmt.Errorf("setting the write deadline: %w", err)
+		}
+		n, err := w.w.Write(p[written:min(len(p), written+copyBytes)])
+		if written += n; err != nil || written == len(p) {
+			return written, err
+		}
 	}
-	return w.w.Write(p)
 }
 
 // Flush sends what was written. No deadline is left behind.
@@ -168,15 +175,20 @@ func (w *steadyWriter) Flush() error {
 	return w.control.SetWriteDeadline(time.Time{})
 }
 
-// copySteady copies src to its end through one buffer, and flushes.
-func (s *Server) copySteady(w *steadyWriter, src io.Reader) (int64, error) {
-	buf, ok := s.buffers.Get().(*[copyBytes]byte)
-	if !ok {
-		buf = new([copyBytes]byte)
+// copySteady copies src to its end, through one buffer unless it can write itself, and
+// flushes.
+func (s *Server) copySteady(w *steadyWriter, src io.Reader) (n int64, err error) {
+	if direct, ok := src.(io.WriterTo); ok {
+		n, err = direct.WriteTo(w)
+	} else {
+		buf, ok := s.buffers.Get().(*[copyBytes]byte)
+		if !ok {
+			buf = new([copyBytes]byte)
+		}
+		defer s.buffers.Put(buf)
+		// The struct hides other methods, so that the buffer is always used.
+		n, err = io.CopyBuffer(struct{ io.Writer }{w}, src, buf[:])
 	}
-	defer s.buffers.Put(buf)
-	// The struct hides other methods, so that the buffer is always used.
-	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{src}, buf[:])
 	if err != nil {
 		return n, err
 	}

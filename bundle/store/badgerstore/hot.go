@@ -88,6 +88,9 @@ type hotContent struct {
 	closed bool // under hot.mu
 }
 
+// Bytes are those of the bundle, until Close.
+func (c *hotContent) Bytes() []byte { return c.bundle.data }
+
 // Close implements store.Content.
 func (c *hotContent) Close() error {
 	t := c.hot

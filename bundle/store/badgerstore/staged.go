@@ -30,6 +30,8 @@ type staged struct {
 	err   error // what ended the writing
 }
 
+var _ store.Buffered = (*staged)(nil)
+
 // Stage implements store.Store.
 func (s *Store) Stage(size int64) (store.Staged, error) {
 	if err := s.writable(); err != nil {
@@ -163,6 +165,27 @@ func (st *staged) write(p []byte) error {
 		return err
 	}
 	st.size += n
+	return nil
+}
+
+// Buffer implements store.Buffered.
+func (st *staged) Buffer(n int64) []byte {
+	if st.spent || st.err != nil || st.size > 0 || st.file != nil || !st.grow(n) {
+		return nil
+	}
+	return st.data[:0]
+}
+
+// Fill implements store.Buffered.
+func (st *staged) Fill(b []byte) error {
+	if err := st.s.writable(); err != nil {
+		return fmt.Errorf("stage a bundle: %w", err)
+	}
+	if !st.s.reserve(int64(len(b))) {
+		return fmt.Errorf("stage a bundle of %d bytes: %w", len(b), store.ErrQuota)
+	}
+	st.data, st.size = b, int64(len(b))
+	st.crc = crc32.Checksum(b, newCRC())
 	return nil
 }
 
