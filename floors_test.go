@@ -21,6 +21,7 @@ func floors() map[string]int {
 		"perigee/bundle/internal/cbor": 0,
 
 		"perigee/bundle":                 1,
+		"perigee/bundle/contact/orbit":   1,
 		"perigee/bundle/internal/timers": 1,
 		"perigee/models":                 1,
 

@@ -22,7 +22,7 @@ type measure struct {
 
 // measures lists everything that is measured, in the order in which it is.
 func measures() []measure {
-	return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures())
+	return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), orbitMeasures())
 }
 
 // choose returns the measures that have a name with the given prefix.
