@@ -14,10 +14,14 @@ import (
 // maxHDTN is the longest HDTN plan in bytes.
 const maxHDTN = 64 << 20
 
+// HDTNUnix is the start of an HDTN plan whose times are in Unix time.
+const HDTNUnix dtntime.Time = 0
+
 // ParseHDTN reads an HDTN contact plan: a JSON object with a list "contacts" of
 // objects with "source", "dest", "startTime", "endTime" and "owlt" in seconds and
-// "rateBitsPerSec", where a rate of 0 means 1 Gbit/s. Times count from start. Errors
-// wrap ErrPlan and name the contact.
+// "rateBitsPerSec", where a rate of 0 means 1 Gbit/s. Times count from start, as HDTN's
+// do from the start of its router, or are in Unix time for HDTNUnix. Errors wrap
+// ErrPlan and name the contact.
 func ParseHDTN(r io.Reader, start dtntime.Time) (*Plan, error) {
 	var plan struct {
 		Contacts []struct {
@@ -47,14 +51,24 @@ func ParseHDTN(r io.Reader, start dtntime.Time) (*Plan, error) {
 		if c.StartTime > most || c.EndTime > most || !(c.OWLT >= 0 && c.OWLT <= most) {
 			return nil, fmt.Errorf("%w: contact %d: a time is negative or more than %d seconds", ErrPlan, i+1, uint64(most))
 		}
+		if start == HDTNUnix && c.StartTime < unixTo2000 {
+			return nil, fmt.Errorf("%w: contact %d: starts at %d, before the DTN epoch in Unix time, %d; are its times from the start of the router?",
+				ErrPlan, i+1, c.StartTime, unixTo2000)
+		}
 		contacts = append(contacts, Contact{
 			From: bundle.IPN(c.Source, 0), To: bundle.IPN(c.Dest, 0),
-			Start: start.Add(dtntime.Duration(c.StartTime) * dtntime.Second),
-			End:   start.Add(dtntime.Duration(c.EndTime) * dtntime.Second),
-			Rate:  rate, Light: dtntime.Duration(math.Round(c.OWLT * 1000)),
+			Start: hdtnTime(c.StartTime, start), End: hdtnTime(c.EndTime, start),
+			Rate: rate, Light: dtntime.Duration(math.Round(c.OWLT * 1000)),
 		})
 	}
 	return New(contacts)
+}
+
+func hdtnTime(seconds uint64, start dtntime.Time) dtntime.Time {
+	if start == HDTNUnix {
+		return fromUnix(max(seconds, unixTo2000))
+	}
+	return start.Add(dtntime.Duration(seconds) * dtntime.Second)
 }
 
 func hdtnRate(rate *BitRate) (BitRate, error) {

@@ -60,7 +60,10 @@ func collect(all []Elements, m message) ([]Elements, error) {
 		return nil, fmt.Errorf("%w: the file has more than %d element sets", ErrElements, MaxElements)
 	}
 	e, err := m.elements()
-	return append(all, e), err
+	if err != nil {
+		return nil, err
+	}
+	return append(all, e), nil
 }
 
 // readTLE reads two-line element sets. A line before the two of a set, if there is
