@@ -10,6 +10,7 @@ import (
 	"io"
 
 	"perigee/bundle"
+	"perigee/bundle/contact"
 	"perigee/bundle/dtntime"
 	"perigee/bundle/store"
 )
@@ -92,6 +93,15 @@ type Client interface {
 
 	// Verify checks the node's store.
 	Verify(ctx context.Context) (store.Report, error)
+
+	// Plan returns the contact plan that is in force; nil stands for an empty one.
+	Plan(ctx context.Context) (*contact.Plan, error)
+
+	// SetPlan puts plan in the place of the one with the generation was. It
+	// returns once the new one is durable and in force. It fails with ErrTryAgain
+	// when the plan was changed meanwhile, and with ErrRejected when the node has
+	// no place to keep one.
+	SetPlan(ctx context.Context, plan *contact.Plan, was uint64) error
 
 	// Close releases what the client holds.
 	Close() error

@@ -51,6 +51,9 @@ type Config struct {
 	Listeners []Listener // the node closes them when it ends
 	Routes    *route.Table
 	Plan      *contact.Plan
+	// KeepPlan makes a plan durable that a client sets, before it is in force.
+	// Default: it lasts as long as the node.
+	KeepPlan func(*contact.Plan) error
 
 	AcceptCustody bool
 	// Custody says of which bundles. Unless it says otherwise, they have the
@@ -108,6 +111,9 @@ type Node struct {
 	lastToken core.Token
 	live      map[core.LinkID]*session
 
+	planning sync.Mutex // held while the plan changes, guards plan
+	plan     *contact.Plan
+
 	mu    sync.Mutex // guards links
 	links map[bundle.EID]*linkState
 }
@@ -143,7 +149,7 @@ func New(cfg Config) (*Node, error) {
 		cfg: cfg, log: cfg.Log, inputs: make(chan input, inputBacklog), loads: make(chan core.Load, maxLoads), hub: newHub(),
 		dialers: make(map[bundle.EID]*dialer), stopped: make(chan struct{}),
 		pending: make(map[core.Token]*request), live: make(map[core.LinkID]*session),
-		links: make(map[bundle.EID]*linkState), started: cfg.Clock.Now(),
+		links: make(map[bundle.EID]*linkState), started: cfg.Clock.Now(), plan: cfg.Plan,
 	}
 	n.working, n.stopWorks = context.WithCancel(context.Background())
 	if cfg.NoClock {
@@ -257,21 +263,6 @@ func (n *Node) settle(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-	}
-}
-
-// SetPlan replaces the contact plan.
-func (n *Node) SetPlan(ctx context.Context, plan *contact.Plan) error {
-	done := make(chan struct{})
-	n.post(input{event: core.PlanChanged{Plan: plan}})
-	n.post(input{call: func(*core.Core) { close(done) }})
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-n.stopped:
-		return fmt.Errorf("replacing the contact plan: %w", app.ErrClosed)
 	}
 }
 

@@ -216,7 +216,7 @@ func TestContactWindow(t *testing.T) {
 		t.Errorf("the bundle came at %s, before the contact", at)
 	}
 	eventually(t, "custody is released", func() bool { return status(t, a).Custody.Held == 0 })
-	if err := a.SetPlan(t.Context(), nil); err != nil {
+	if err := a.Client().SetPlan(t.Context(), nil, plan.Generation()); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the link is down without a contact", func() bool { return status(t, a).Links[0].Physical == "down" })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"perigee/agent"
+	"perigee/agent/durable"
+	"perigee/bundle/app"
 	"perigee/bundle/contact"
 	"perigee/ground"
 )
@@ -140,4 +143,21 @@ func (c *config) readPlan() (*contact.Plan, error) {
 		return nil, fmt.Errorf("node.contact_plan: %s: %w", c.Node.ContactPlan, err)
 	}
 	return plan, nil
+}
+
+// keepPlan writes a contact plan that was set through the socket into the file that the
+// configuration names, so that it is read again at the next start.
+func (c *config) keepPlan(plan *contact.Plan, log *slog.Logger) error {
+	if c.Node.ContactPlan == "" {
+		return fmt.Errorf("%w: the configuration names no file for it; add node.contact_plan and start the daemon again", app.ErrRejected)
+	}
+	var text bytes.Buffer
+	if _, err := plan.WriteTo(&text); err != nil {
+		return err
+	}
+	if err := (durable.Disk{}).Write(c.Node.ContactPlan, text.Bytes()); err != nil {
+		return fmt.Errorf("node.contact_plan: %w", err)
+	}
+	log.Info("the contact plan was changed through the socket", "file", c.Node.ContactPlan, "contacts", plan.Len())
+	return nil
 }

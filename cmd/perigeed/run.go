@@ -23,8 +23,8 @@ type engine interface {
 	Run(ctx context.Context) error
 	// Client returns a new client of the node.
 	Client() app.Client
-	// SetPlan replaces the contact plan.
-	SetPlan(ctx context.Context, plan *contact.Plan) error
+	// ReloadPlan replaces the contact plan by the one that read returns.
+	ReloadPlan(ctx context.Context, read func() (*contact.Plan, error)) error
 }
 
 // application is what runs beside the node, through its client.
@@ -126,11 +126,7 @@ func (d *daemon) reload(ctx context.Context) error {
 			return nil
 		case <-d.hangup:
 		}
-		plan, err := d.config.readPlan()
-		if err == nil {
-			err = d.node.SetPlan(ctx, plan)
-		}
-		if err != nil {
+		if err := d.node.ReloadPlan(ctx, d.config.readPlan); err != nil {
 			d.log.Error("kept the old contact plan, because the new one cannot be used", "error", err)
 			continue
 		}

@@ -56,9 +56,12 @@ func (n *idleNode) Run(ctx context.Context) error {
 	}
 }
 
-func (n *idleNode) SetPlan(_ context.Context, plan *contact.Plan) error {
-	n.plans <- plan
-	return nil
+func (n *idleNode) ReloadPlan(_ context.Context, read func() (*contact.Plan, error)) error {
+	plan, err := read()
+	if err == nil {
+		n.plans <- plan
+	}
+	return err
 }
 
 func (n *idleNode) Client() app.Client { return idleClient{} }

@@ -74,6 +74,7 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 	}
 	a := &assembly{cfg: node.Config{
 		Node: c.Node.ID, Version: version, Store: s, Clock: new(watchedClock), Log: log.With("part", "node"), Plan: plan,
+		KeepPlan:      func(p *contact.Plan) error { return c.keepPlan(p, log) },
 		AcceptCustody: c.Custody.Accept, Aggregate: c.Custody.Aggregate,
 		Custody: core.CustodyPolicy{
 			Custodians: c.Custody.Custodians, Sources: c.Custody.Sources,

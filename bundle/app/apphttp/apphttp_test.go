@@ -395,6 +395,8 @@ func TestMalformedRequests(t *testing.T) {
 		{"GET", pathBundle + "?id=nonsense", http.StatusBadRequest},
 		{"GET", pathBundles + "?after=0", http.StatusBadRequest},
 		{"POST", pathAck + "?token=unknown", http.StatusNotFound},
+		{"PUT", pathPlan, http.StatusBadRequest},
+		{"PUT", pathPlan + "?was=1", http.StatusServiceUnavailable},
 		{"GET", pathStatus + "?" + strings.Repeat("x", maxHeaderBytes+8192), http.StatusRequestHeaderFieldsTooLarge},
 	}
 	for _, test := range tests {

@@ -166,6 +166,8 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("GET "+pathStatus, s.limited(s.requests, s.status))
 	mux.Handle("GET "+pathBundles, s.limited(s.requests, s.bundles))
 	mux.Handle("GET "+pathBundle, s.limited(s.requests, s.bundle))
+	mux.Handle("GET "+pathPlan, s.limited(s.requests, s.plan))
+	mux.Handle("PUT "+pathPlan, s.limited(s.requests, s.setPlan))
 	mux.Handle("DELETE "+pathBundle, s.limited(s.requests, s.remove))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, fmt.Errorf("%w: the daemon knows no %s %s; do perigee and perigeed have the same version?",

@@ -60,6 +60,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"WatchReturnsErrorOfSee", watchReturnsErrorOfSee},
 		{"Status", status},
 		{"Verify", verify},
+		{"Plan", plan},
 		{"LargeKnownLength", func(t *testing.T, c *checker) { large(t, c, true) }},
 		{"LargeUnknownLength", func(t *testing.T, c *checker) { large(t, c, false) }},
 		{"Concurrent", concurrent},

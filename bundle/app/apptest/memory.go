@@ -12,6 +12,7 @@ import (
 
 	"perigee/bundle"
 	"perigee/bundle/app"
+	"perigee/bundle/contact"
 	"perigee/bundle/dtntime"
 	"perigee/bundle/store"
 )
@@ -33,6 +34,7 @@ type Memory struct {
 	handle   store.Handle
 	clock    dtntime.Time
 	status   app.Status
+	plan     *contact.Plan
 	watchers map[chan app.Event]bool
 	payloads int // deliveries whose payload is open
 }
