@@ -37,6 +37,7 @@ func floors() map[string]int {
 		"perigee/models/payload":    2,
 
 		"perigee/bundle/app":               3,
+		"perigee/bundle/contact/predict":   3,
 		"perigee/bundle/custody":           3,
 		"perigee/bundle/route":             3,
 		"perigee/bundle/schedule":          3,

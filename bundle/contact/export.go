@@ -1,7 +1,7 @@
 package contact
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,7 +51,7 @@ func toForeign(c Contact) (foreign, error) {
 // whole seconds. The convergence layer is lost. It refuses, with an error that wraps
 // ErrPlan, what ION cannot hold.
 func (p *Plan) WriteION(w io.Writer) error {
-	out := bufio.NewWriter(w)
+	var out bytes.Buffer // whole or not at all
 	for c := range p.All() {
 		f, err := toForeign(c)
 		if err == nil && c.Rate < 8 {
@@ -61,13 +61,13 @@ func (p *Plan) WriteION(w io.Writer) error {
 			return fmt.Errorf("%w: writing it for ION: contact %s: %w", ErrPlan, describe(c), err)
 		}
 		start, end := fromUnix(f.start).Time().Format(ionTime), fromUnix(f.end).Time().Format(ionTime)
-		fmt.Fprintf(out, "a contact %s %s %d %d %d", start, end, f.from, f.to, uint64(c.Rate/8))
+		fmt.Fprintf(&out, "a contact %s %s %d %d %d", start, end, f.from, f.to, uint64(c.Rate/8))
 		if c.Confidence != 1 {
-			fmt.Fprintf(out, " %v", c.Confidence)
+			fmt.Fprintf(&out, " %v", c.Confidence)
 		}
-		fmt.Fprintf(out, "\na range %s %s %d %d %d\n", start, end, f.from, f.to, f.light)
+		fmt.Fprintf(&out, "\na range %s %s %d %d %d\n", start, end, f.from, f.to, f.light)
 	}
-	if err := out.Flush(); err != nil {
+	if _, err := out.WriteTo(w); err != nil {
 		return fmt.Errorf("writing contact plan for ION: %w", err)
 	}
 	return nil

@@ -32,7 +32,7 @@ func daemonCommands(e *env) []*cobra.Command {
 		newTrace(e),
 		group("custody", "Look at custody", "", newCustodyLs(e)),
 		group("link", "Look at links", "", newLinkLs(e)),
-		group("contact", "Look at the contact plan", "", newContactLs(e)),
+		newContact(e),
 		group("store", "Look at the bundle store", "", newStoreStats(e), newStoreVerify(e)),
 	}
 }

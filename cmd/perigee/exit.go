@@ -7,6 +7,8 @@ import (
 
 	"perigee/bundle"
 	"perigee/bundle/app"
+	"perigee/bundle/contact"
+	"perigee/bundle/contact/orbit"
 )
 
 // Exit codes. They are part of the command line's contract.
@@ -41,7 +43,8 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &parse), errors.As(err, &rule), errors.Is(err, errMalformed):
+	case errors.As(err, &parse), errors.As(err, &rule), errors.Is(err, errMalformed),
+		errors.Is(err, contact.ErrPlan), errors.Is(err, orbit.ErrElements), errors.Is(err, orbit.ErrSite):
 		return exitMalformed
 	case errors.Is(err, app.ErrUnreachable):
 		return exitUnreachable

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"io"
+	"strings"
 	"testing"
 )
 
@@ -25,6 +26,29 @@ func FuzzDecodeText(f *testing.F) {
 		}
 		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, text) {
 			t.Errorf("%x came as %x, %v", text, got, err)
+		}
+	})
+}
+
+// FuzzReadNetwork reads networks. A station that is taken has a place on the Earth.
+func FuzzReadNetwork(f *testing.F) {
+	f.Add("[[satellite]]\nnode = \"ipn:2.0\"\ncatalog = 25544\ndown = \"100 Mbit/s\"\n[[station]]\nnode = \"ipn:1.0\"\nlat = 78.2\nlon = 15\nmask = 5\n")
+	f.Add("[[station]]\nlat = 1\nlon = 2\nmask = [[0, 5], [90.5, 7]]\n[crosslink]\nrange = 5000\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		n, err := readNetwork(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		for _, s := range n.Station {
+			station, err := s.ground()
+			if err != nil {
+				continue
+			}
+			for _, azimuth := range []float64{0, 90.25, 359.9, 360} {
+				if m := station.Ground.MaskAt(azimuth); !(m >= -5 && m < 90) {
+					t.Errorf("mask of %+v at %v is %v", s, azimuth, m)
+				}
+			}
 		}
 	})
 }

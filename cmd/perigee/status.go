@@ -82,29 +82,6 @@ func linkTable(w io.Writer, s app.Status) {
 	}
 }
 
-func newContactLs(e *env) *cobra.Command {
-	return daemonCommand(e, "ls", "List the present and coming contacts of the node", "",
-		"  perigee contact ls\n  perigee contact ls -o json",
-		func(ctx context.Context, e *env, client app.Client) error {
-			s, err := client.Status(ctx)
-			if err != nil {
-				return fmt.Errorf("contact ls: %w", err)
-			}
-			return e.print(orEmpty(s.Contacts), func(w io.Writer) { contactTable(w, s) })
-		})
-}
-
-func contactTable(w io.Writer, s app.Status) {
-	row(w, "FROM", "TO", "START", "END", "STATE", "RATE")
-	for _, c := range s.Contacts {
-		state := "in " + until(s.Now, c.Start)
-		if c.Open {
-			state = "open for " + until(s.Now, c.End)
-		}
-		row(w, c.From, c.To, c.Start, c.End, state, rateText(c.RateBPS))
-	}
-}
-
 // nodeText prints a node, and a dash for none.
 func nodeText(e bundle.EID) string {
 	if e.IsNull() {

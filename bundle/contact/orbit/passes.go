@@ -124,3 +124,29 @@ func peak[T any](of func(float64) (T, error), w window, step float64, measure fu
 	}
 	return at, s.err
 }
+
+// Track follows p in the sky of g from one time to another: both ends and, between
+// them, equal parts that are no longer than every.
+func Track(p *Propagator, g *Ground, from, to time.Time, every time.Duration) ([]Moment, error) {
+	if err := checkSearch(from, to); err != nil {
+		return nil, err
+	}
+	const most = 1_000_000
+	parts := int64(1)
+	if every > 0 {
+		parts = int64((to.Sub(from) + every - 1) / every)
+	}
+	if parts > most {
+		return nil, fmt.Errorf("following %s: %d places, more than the limit of %d; take longer steps", p.elements, parts, most)
+	}
+	moments := make([]Moment, 0, parts+1)
+	for i := range parts + 1 {
+		at := from.Add(time.Duration(float64(to.Sub(from)) * float64(i) / float64(parts)))
+		state, err := p.At(at)
+		if err != nil {
+			return nil, fmt.Errorf("following %s: %w", p.elements, err)
+		}
+		moments = append(moments, Moment{at, g.Look(state.Position, at)})
+	}
+	return moments, nil
+}
