@@ -20,7 +20,7 @@ func TestPassesOfReference(t *testing.T) {
 	needVectors(t)
 	t.Parallel()
 	task := newPassTask()
-	task.Satellites, task.Step = [][2]string{task.Satellites[0], task.Satellites[3]}, 20
+	task.Satellites, task.Step = [][2]string{task.Satellites[0], task.Satellites[3]}, 30
 	reference, err := task.reference(t.Context())
 	if err != nil {
 		t.Fatal(err)
