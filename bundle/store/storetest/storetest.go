@@ -49,6 +49,8 @@ func Run(t *testing.T, open Open) {
 		{"Refusals", testRefusals},
 		{"AllOrNothing", testAllOrNothing},
 		{"OrderWithinCommit", testOrder},
+		{"CommitEach", testCommitEach},
+		{"Buffered", testBuffered},
 		{"Discard", testDiscard},
 		{"Large", testLarge},
 		{"ContentOutlivesDelete", testContentOutlives},
