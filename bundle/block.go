@@ -42,6 +42,10 @@ type Block struct {
 	Flags  BlockFlags
 	CRC    CRCType
 	Data   []byte
+
+	// wire is the block as it was parsed. A block that goes out as it came needs
+	// no new CRC.
+	wire []byte
 }
 
 // String names the type.
@@ -134,6 +138,7 @@ func parseExtension(f *fields, h blockHead) (Block, error) {
 		blk.Data = data
 	}
 	f.crc(h.CRC)
+	blk.wire = f.d.Slice(f.start)
 	return blk, f.result()
 }
 
@@ -146,7 +151,11 @@ func (blk *Block) append(dst []byte) []byte {
 	} else {
 		dst = cbor.AppendHead(dst, cbor.MajorBytes, uint64(len(blk.Data)))
 	}
-	return appendCRC(append(dst, blk.Data...), start, blk.CRC)
+	dst = append(dst, blk.Data...)
+	if n := len(dst) - start; blk.CRC != CRCNone && len(blk.wire) == n+blk.CRC.fieldLen() && string(blk.wire[:n]) == string(dst[start:]) {
+		return append(dst, blk.wire[n:]...)
+	}
+	return appendCRC(dst, start, blk.CRC)
 }
 
 // appendBlockHead appends a block up to its data. open asks for an array of

@@ -84,6 +84,11 @@ func same(t testing.TB, a, b *Bundle) {
 	t.Helper()
 	x, y := a.Clone(), b.Clone()
 	x.Primary.wire, y.Primary.wire = nil, nil
+	for _, blocks := range [][]Block{x.Extensions, y.Extensions} { // clones
+		for i := range blocks {
+			blocks[i].wire = nil
+		}
+	}
 	if len(x.Extensions) == 0 {
 		x.Extensions, y.Extensions = nil, y.Extensions[:len(y.Extensions):len(y.Extensions)]
 		if len(y.Extensions) == 0 {
@@ -458,5 +463,40 @@ func TestPriority(t *testing.T) {
 	}
 	if err := new(Priority).UnmarshalText([]byte("urgent")); err == nil {
 		t.Error("an unknown class was read")
+	}
+}
+
+// TestChangedBlocksGetNewCRCs changes parsed blocks in every way: what is appended
+// parses as what they say now.
+func TestChangedBlocksGetNewCRCs(t *testing.T) {
+	payload := []byte("payload")
+	for _, crc := range []CRCType{CRCNone, CRC16, CRC32C} {
+		for name, change := range map[string]func(*Block){
+			"nothing": func(*Block) {},
+			"type":    func(b *Block) { b.Type = 200 },
+			"number":  func(b *Block) { b.Number = 20 },
+			"flags":   func(b *Block) { b.Flags ^= BlockReplicate },
+			"crc":     func(b *Block) { b.CRC = CRC16 + CRC32C - b.CRC },
+			"no crc":  func(b *Block) { b.CRC = CRCNone },
+			"data":    func(b *Block) { b.Data = []byte("other") },
+			"shorter": func(b *Block) { b.Data = b.Data[:3] },
+			"none":    func(b *Block) { b.Data = []byte{} },
+		} {
+			b := sampleBundle(CRC32C, payload)
+			b.SetExtension(Block{Type: 99, Number: 9, CRC: crc, Data: []byte("block")})
+			parsed, _, err := Parse(b.Append(nil, payload), DefaultLimits())
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := parsed.Clone()
+			if blk := changed.Extension(99); crc != CRCNone || name != "crc" {
+				change(blk)
+			}
+			again, _, err := Parse(changed.Append(nil, payload), DefaultLimits())
+			if err != nil {
+				t.Fatalf("CRC type %s, %s changed: %v", crc, name, err)
+			}
+			same(t, &changed, &again)
+		}
 	}
 }

@@ -278,7 +278,7 @@ func (b *Bundle) quickHeader(raw []byte, lim Limits) int {
 		if blocks == nil {
 			blocks = make([]Block, 0, extensionsGuess)
 		}
-		blocks = append(blocks, Block{Type: h.Type, Number: h.Number, Flags: h.Flags, CRC: h.CRC, Data: data})
+		blocks = append(blocks, Block{Type: h.Type, Number: h.Number, Flags: h.Flags, CRC: h.CRC, Data: data, wire: raw[start:at:at]})
 	}
 }
 

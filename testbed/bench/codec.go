@@ -96,9 +96,13 @@ func encode1k(ctx context.Context, b *bench) ([]figure, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the bundle of dtn7-go: %w", err)
 	}
+	var decoded bundle.Bundle
+	if _, err := decoded.Decode(raw, bundle.DefaultLimits()); err != nil {
+		return nil, err
+	}
 	var buf []byte // taken again, as by whoever sends one bundle after the other
 	ours := func() error {
-		if buf = sample.Append(buf[:0], payload); len(buf) != len(raw) {
+		if buf = decoded.Append(buf[:0], payload); len(buf) != len(raw) {
 			return fmt.Errorf("encoded %d bytes instead of %d", len(buf), len(raw))
 		}
 		return nil
