@@ -46,17 +46,24 @@ func floors() map[string]int {
 		"perigee/bundle/store/storetest":   3,
 		"perigee/convergence/convtest":     3,
 		"perigee/convergence/tcpcl":        3,
+		"perigee/convergence/udpcl":        3,
+		"perigee/convergence/unacked":      3,
 		"perigee/models/train":             3,
 
+		"perigee/convergence/mtcp":                   4,
+		"perigee/convergence/stcp":                   4,
+		"perigee/convergence/dtn7":                   4,
+		"perigee/convergence/unacked/unackedtest":    4,
 		"perigee/bundle/core":                        4,
 		"perigee/bundle/app/apptest":                 4,
 		"perigee/bundle/store/badgerstore/crashtest": 4, // under badgerstore in tests
 		"perigee/agent/durable":                      4, // shared by the two applications
 
-		"perigee/bundle/node":        5,
-		"perigee/bundle/app/apphttp": 5,
-		"perigee/agent/mail":         5, // shared by the two applications
-		"perigee/agent/agenttest":    5,
+		"perigee/bundle/node":          5,
+		"perigee/bundle/app/apphttp":   5,
+		"perigee/bundle/app/dtn7agent": 5,
+		"perigee/agent/mail":           5, // shared by the two applications
+		"perigee/agent/agenttest":      5,
 
 		"perigee/agent":  6,
 		"perigee/ground": 6,

@@ -30,7 +30,7 @@ func (c *Core) arrive(a Arrival) {
 	id := a.Bundle.ID()
 	if a.Link != 0 {
 		c.counters.BundlesReceived++
-		if isCustodyMalformed(a.Bundle, c.peerOf(c.peer(a.Link)).Points) {
+		if isCustodyMalformed(a.Bundle, c.peerOf(c.from(&a)).Points) {
 			c.counters.CustodyMalformed++
 		}
 	}
@@ -95,7 +95,7 @@ func (c *Core) admissible(a *Arrival, id bundle.ID) error {
 }
 
 func (c *Core) turnAway(a *Arrival, id bundle.ID, err error) {
-	c.notify(app.EventRefused, id, c.peer(a.Link), a.Size, err.Error())
+	c.notify(app.EventRefused, id, c.from(a), a.Size, err.Error())
 	if reason, forGood := turnedAwayReason(err); forGood && a.Link != 0 {
 		rec := c.summary(a, id)
 		c.report(&rec, bundle.FlagReportDeleted, reason)
@@ -161,7 +161,7 @@ func (c *Core) take(a *Arrival, id bundle.ID) {
 		parts = c.expect(id.Whole())
 	}
 	c.arriving[id] = true
-	peer, link, token := c.peer(a.Link), a.Link, a.Token
+	peer, link, token := c.from(a), a.Link, a.Token
 	unknown := link != 0 && a.Bundle.Unsupported().Report
 	c.persist(token, nil, func(err error) {
 		delete(c.arriving, id)
@@ -207,7 +207,7 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 		Priority: b.Priority(), Duty: store.DutyForward,
 		Received: c.now, Expiry: c.expiry(b), AgeReceived: age, HasAge: hasAge,
 		HeaderLen: a.HeaderLen, PayloadLen: int64(b.Payload.Length), Size: a.Size,
-		Previous: c.peer(a.Link),
+		Previous: c.from(a),
 	}
 	if c.isLocal(rec.Destination) {
 		rec.Duty = store.DutyDeliver
@@ -274,7 +274,7 @@ func (c *Core) fits(rec *store.Record) error {
 // in a way that can be answered. As its destination this node always answers, since
 // its custodian would send it until it expires.
 func (c *Core) asked(a *Arrival) (store.Episode, bool) {
-	b, peer := a.Bundle, c.peerOf(c.peer(a.Link))
+	b, peer := a.Bundle, c.peerOf(c.from(a))
 	blk, ok := peer.Points.CustodyOf(b)
 	if !ok || peer.Off || !c.cfg.AcceptCustody && !c.isLocal(b.Primary.Destination) || blk.Custodian.IsNull() || !blk.Custodian.IsSingleton() {
 		return store.Episode{}, false
@@ -313,12 +313,12 @@ func (c *Core) isOver(a *Arrival) bool {
 	if gone.Reason == store.GoneDelivered || gone.Reason == store.GoneRemoved {
 		return true
 	}
-	blk, custodial := c.peerOf(c.peer(a.Link)).Points.CustodyOf(a.Bundle)
+	blk, custodial := c.peerOf(c.from(a)).Points.CustodyOf(a.Bundle)
 	if !custodial || blk.Custodian.Node() == c.cfg.Node {
 		return true
 	}
 	asked, ok := c.asked(a)
-	return ok && asked == gone.From && !c.peerOf(c.peer(a.Link)).ION
+	return ok && asked == gone.From && !c.peerOf(c.from(a)).ION
 }
 
 // discard drops a copy of a bundle that this node is done with, and tells its
@@ -372,7 +372,7 @@ func (c *Core) assume(a *Arrival, rec store.Record, asked store.Episode) {
 		}
 	}
 	c.arriving[rec.ID] = true
-	token, peer := a.Token, c.peer(a.Link)
+	token, peer := a.Token, c.from(a)
 	c.persist(token, nil, func(err error) {
 		delete(c.arriving, rec.ID)
 		if err != nil {
@@ -404,11 +404,29 @@ func (c *Core) assume(a *Arrival, rec store.Record, asked store.Episode) {
 // duplicate acknowledges a copy and keeps nothing of it.
 func (c *Core) duplicate(a *Arrival, id bundle.ID) {
 	c.counters.Duplicates++
-	c.notify(app.EventDuplicate, id, c.peer(a.Link), a.Size, "")
+	c.notify(app.EventDuplicate, id, c.from(a), a.Size, "")
 	c.do(Reply{Token: a.Token})
 }
 
-// peer returns the neighbour at the other end of a link, null for applications.
+// from returns the node that a bundle came from, null for applications. Where the
+// link has no name, the bundle tells: by its previous node block, or as one that comes
+// from its source. When it does neither, this node stands for the one that is not
+// known: nothing is ever sent there.
+func (c *Core) from(a *Arrival) bundle.EID {
+	if a.Link == 0 || c.links[a.Link] != nil {
+		return c.peer(a.Link)
+	}
+	if previous, ok := a.Bundle.PreviousNode(); ok && !previous.IsNull() {
+		return previous.Node()
+	}
+	if source := a.Bundle.Primary.Source; !source.IsNull() {
+		return source.Node()
+	}
+	return c.cfg.Node
+}
+
+// peer returns the neighbour at the other end of a link, null for applications and
+// for links without a name.
 func (c *Core) peer(l LinkID) bundle.EID {
 	if n := c.links[l]; n != nil {
 		return n.Peer

@@ -15,7 +15,9 @@ type Token uint64
 const FirstOwnToken Token = 1 << 63
 
 // LinkID names one session with a neighbour. It is never used again. Zero stands
-// for the applications of this node.
+// for the applications of this node. Bundles may also come over a session that no
+// LinkUp told of: one with a neighbour that does not say who it is, which only
+// receives.
 type LinkID uint64
 
 // Event is something that happened. The events are Arrival, Malformed, Committed,

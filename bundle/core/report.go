@@ -147,7 +147,7 @@ func (c *Core) receivedReports(a *Arrival, rec *store.Record) {
 // deleteArrived deletes a bundle that has come and will not be stored.
 func (c *Core) deleteArrived(a *Arrival, rec *store.Record, reason bundle.Reason, why string) {
 	c.counters.BundlesDeleted++
-	c.notify(app.EventDeleted, rec.ID, c.peer(a.Link), a.Size, why)
+	c.notify(app.EventDeleted, rec.ID, c.from(a), a.Size, why)
 	c.receivedReports(a, rec)
 	c.report(rec, bundle.FlagReportDeleted, reason)
 	c.do(Reply{Token: a.Token})

@@ -70,7 +70,7 @@ func (s *crashSite) start() error {
 			return errors.Join(err, disk.Close())
 		}
 		s.listen = l.Addr()
-		cfg.Listeners = []Listener{{"tcpcl", l}}
+		cfg.Listeners = []Listener{{Layer: "tcpcl", Listener: l}}
 	}
 	n, err := New(cfg)
 	if err != nil {

@@ -24,7 +24,7 @@ func TestPiecesOverASession(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b := start(t, Config{Node: nodeB, Store: at, Listeners: []Listener{{"tcpcl", l}}, Links: []Link{{Peer: nodeA, Always: true}}})
+			b := start(t, Config{Node: nodeB, Store: at, Listeners: []Listener{{Layer: "tcpcl", Listener: l}}, Links: []Link{{Peer: nodeA, Always: true}}})
 			a := start(t, Config{Node: nodeA, Store: memory(), Links: []Link{dialling(nodeA, nodeB, l.Addr(), true)}})
 			payload := bundletest.Payload(3, 1_000_000)
 			id := send(t, a, nodeB.WithService(1), payload, false)

@@ -137,7 +137,13 @@ func (n *Node) listen(ctx context.Context, l Listener) {
 			}
 			return
 		}
-		n.sessions.Go(func() { n.serve(ctx, sess, l.Layer, false) })
+		n.sessions.Go(func() {
+			if l.Unnamed {
+				n.serveUnnamed(ctx, sess)
+				return
+			}
+			n.serve(ctx, sess, l.Layer, false)
+		})
 	}
 }
 
@@ -200,6 +206,25 @@ func (n *Node) serve(ctx context.Context, sess convergence.Session, layer string
 		}
 	})
 	n.log.Info("link is down", "peer", s.peer, "why", s.Err())
+}
+
+// serveUnnamed takes what comes over a session whose other end does not say who it is,
+// until the session or ctx ends. The core is told of no link, since nothing can be
+// sent over it.
+func (n *Node) serveUnnamed(ctx context.Context, sess convergence.Session) {
+	s := &session{Session: sess, id: core.LinkID(n.lastLink.Add(1))}
+	n.log.Info("a neighbour without a name is connected", "address", sess.RemoteAddr())
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var receiving sync.WaitGroup
+	receiving.Go(func() { n.receiveAll(inner, s) })
+	select {
+	case <-s.Done():
+	case <-ctx.Done():
+	}
+	n.closeSession(ctx, sess)
+	cancel()
+	receiving.Wait()
+	n.log.Info("a neighbour without a name is gone", "address", sess.RemoteAddr(), "why", s.Err())
 }
 
 // closeSession ends a session in an orderly way, or cuts it after a while.

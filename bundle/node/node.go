@@ -83,6 +83,9 @@ type Link struct {
 // Listener is where neighbours open sessions.
 type Listener struct {
 	Layer string
+	// Unnamed tells that neighbours do not say who they are over this layer. Their
+	// sessions only receive.
+	Unnamed bool
 	convergence.Listener
 }
 

@@ -72,7 +72,7 @@ func listen(t *testing.T, id bundle.EID) (Listener, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Listener{"tcpcl", l}, l.Addr()
+	return Listener{Layer: "tcpcl", Listener: l}, l.Addr()
 }
 
 func dialling(id, peer bundle.EID, address string, always bool) Link {
