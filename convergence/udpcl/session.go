@@ -1,7 +1,6 @@
 package udpcl
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"perigee/convergence"
+	"perigee/convergence/unacked"
 )
 
 // readBuffer is how much the system is asked to keep of what comes faster than it is
@@ -36,7 +36,7 @@ type session struct {
 	mu       sync.Mutex // guards all below
 	err      error      // set by end
 	closing  bool
-	current  *incoming // the last bundle that Receive returned
+	current  *unacked.Arrived // the last bundle that Receive returned
 	counters convergence.Counters
 }
 
@@ -154,8 +154,8 @@ func (s *session) Send(ctx context.Context, length int64, body io.Reader) (conve
 	case length <= 0:
 		return nil, fmt.Errorf("send bundle: UDPCL has no bundles of %d bytes", length)
 	case length > int64(s.cfg.MaxDatagram):
-		return nil, fmt.Errorf("send bundle of %d bytes: a datagram carries at most %d; "+
-			"cut it into smaller bundles, allow larger datagrams, or use another layer", length, s.cfg.MaxDatagram)
+		return nil, fmt.Errorf("send bundle of %d bytes: %w: a datagram carries at most %d; "+
+			"cut it into smaller bundles, allow larger datagrams, or use another layer", length, notAcceptable(), s.cfg.MaxDatagram)
 	}
 	if err := s.acquire(ctx, s.sendSlot); err != nil {
 		return nil, err
@@ -172,7 +172,7 @@ func (s *session) Send(ctx context.Context, length int64, body io.Reader) (conve
 		return nil, fmt.Errorf("send bundle of %d bytes: read its body: %w", length, err) // nothing was sent
 	}
 	if !isBundle(datagram) {
-		return nil, fmt.Errorf("send bundle of %d bytes: it begins with 0x%02x and is no bundle of version 7", length, datagram[0])
+		return nil, fmt.Errorf("send bundle of %d bytes: %w: it begins with 0x%02x and is none of version 7", length, notAcceptable(), datagram[0])
 	}
 	if err := s.wait(ctx, s.pace.take(len(datagram), time.Now())); err != nil {
 		return nil, err
@@ -186,6 +186,11 @@ func (s *session) Send(ctx context.Context, length int64, body io.Reader) (conve
 	s.counters.BundlesSent++
 	s.counters.BytesSent += uint64(length)
 	return sent{}, nil
+}
+
+// notAcceptable is the fate of a bundle that can never go this way.
+func notAcceptable() error {
+	return &convergence.RefusedError{Reason: convergence.RefuseNotAcceptable}
 }
 
 // wait lets a time pass, unless ctx or the session ends first.
@@ -223,7 +228,7 @@ func (s *session) Receive(ctx context.Context) (convergence.Incoming, error) {
 		<-s.undecided
 		return nil, err
 	}
-	in := &incoming{s: s, length: len(datagram), rest: *bytes.NewReader(datagram)}
+	in := unacked.NewArrived(datagram, s.settled)
 	s.mu.Lock()
 	s.current = in
 	s.mu.Unlock()
@@ -238,7 +243,7 @@ func (s *session) mayReceive() error {
 		return s.err
 	case s.closing:
 		return convergence.ErrClosed
-	case s.current != nil && !s.current.isRead():
+	case s.current != nil && !s.current.IsRead():
 		return errors.New("receive bundle: read the one before to its end, or refuse it")
 	}
 	s.conn.SetReadDeadline(time.Time{})
@@ -281,57 +286,14 @@ func (s *session) read(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// An incoming is a bundle that came in one datagram. The session's lock guards it.
-type incoming struct {
-	s       *session
-	length  int
-	rest    bytes.Reader
-	decided bool // accepted or refused
-	refused bool
-}
-
-func (in *incoming) Length() int64 { return int64(in.length) }
-
-// isRead tells whether the bundle needs its bytes no more. The caller holds the lock.
-func (in *incoming) isRead() bool { return in.rest.Len() == 0 || in.refused }
-
-func (in *incoming) Read(p []byte) (int, error) {
-	in.s.mu.Lock()
-	defer in.s.mu.Unlock()
-	if in.refused {
-		return 0, errors.New("read bundle: it was refused")
-	}
-	return in.rest.Read(p)
-}
-
-// Accept tells nobody. It works after the end of the session too, since the bundle is
-// here in full.
-func (in *incoming) Accept() error {
-	s := in.s
+// settled counts what became of a bundle.
+func (s *session) settled(accepted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case in.decided:
-		return errors.New("accept bundle: it was accepted or refused before")
-	case !in.isRead():
-		return errors.New("accept bundle: it has not been read to its end")
+	if accepted {
+		s.counters.BundlesReceived++
+	} else {
+		s.counters.BundlesRefused++
 	}
-	in.decided = true
-	s.counters.BundlesReceived++
 	<-s.undecided
-	return nil
-}
-
-// Refuse drops the bundle. The peer is not told: there is no way.
-func (in *incoming) Refuse(convergence.RefuseReason) error {
-	s := in.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if in.decided {
-		return errors.New("refuse bundle: it was accepted or refused before")
-	}
-	in.decided, in.refused = true, true
-	s.counters.BundlesRefused++
-	<-s.undecided
-	return nil
 }

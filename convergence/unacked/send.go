@@ -45,7 +45,8 @@ func (s *session) Send(ctx context.Context, length int64, body io.Reader) (conve
 	case length <= 0:
 		return nil, fmt.Errorf("send bundle: %s has no bundles of %d bytes", s.framing.Name(), length)
 	case uint64(length) > s.framing.MaxLength():
-		return nil, fmt.Errorf("send bundle of %d bytes: %s carries at most %d", length, s.framing.Name(), s.framing.MaxLength())
+		return nil, fmt.Errorf("send bundle of %d bytes: %w: %s carries at most %d",
+			length, &convergence.RefusedError{Reason: convergence.RefuseNotAcceptable}, s.framing.Name(), s.framing.MaxLength())
 	}
 	if err := acquire(ctx, s.pending, s.done); err != nil {
 		return nil, s.endedOr(err)
