@@ -15,6 +15,7 @@ import (
 	"perigee/bundle/dtntime"
 	"perigee/bundle/route"
 	"perigee/bundle/store"
+	"perigee/convergence/udpcl"
 	"perigee/ground"
 )
 
@@ -27,6 +28,7 @@ const (
 	defaultMemory    = size(160 << 20)
 	defaultAggregate = 5 * dtntime.Second
 	defaultKeepalive = dtntime.Minute
+	defaultInterval  = 10 * dtntime.Second
 )
 
 // Limits of the configuration.
@@ -39,10 +41,10 @@ const (
 	maxKeepalive = 65535 * dtntime.Second // RFC 9174 section 4.7
 	maxListens   = 64
 	maxLinks     = 4096
-)
 
-// layerTCPCL is TCPCLv4, RFC 9174.
-const layerTCPCL = "tcpcl"
+	minDTN7Interval = dtntime.Second
+	maxDTN7Interval = dtntime.Hour
+)
 
 // Modes of a link.
 const (
@@ -66,6 +68,8 @@ type config struct {
 	Link    []linkConfig   `toml:"link"`
 	Route   []routeConfig  `toml:"route"`
 	TCPCL   tcpclConfig    `toml:"tcpcl"`
+	UDP     udpConfig      `toml:"udp"`
+	DTN7    dtn7Config     `toml:"dtn7"`
 
 	// Satellite and Ground are the applications of this node; neither makes it
 	// a relay.
@@ -139,17 +143,26 @@ type tcpclConfig struct {
 	Keepalive dtntime.Duration `toml:"keepalive"`
 }
 
+// udpConfig is the table [udp], for all links of that layer.
+type udpConfig struct {
+	// RateBPS is how many bits are sent in a second at most, outside of contacts,
+	// which have their own rates; 10000000.
+	RateBPS int64 `toml:"rate_bps"`
+	// MaxDatagram is the largest datagram sent, in bytes, 1232 to 65507; 1452.
+	MaxDatagram int `toml:"max_datagram"`
+}
+
 // listenConfig is one [[listen]]: where peers reach this node.
 type listenConfig struct {
-	Layer   string `toml:"layer"`   // tcpcl
+	Layer   string `toml:"layer"`   // tcpcl, mtcp, stcp, udp or dtn7-mtcp; tcpcl
 	Address string `toml:"address"` // required; HOST:PORT or :PORT
 }
 
 // linkConfig is one [[link]]: a neighbour.
 type linkConfig struct {
 	Peer    bundle.EID `toml:"peer"`    // required; the neighbour's node ID
-	Layer   string     `toml:"layer"`   // tcpcl
-	Address string     `toml:"address"` // HOST:PORT; empty: the neighbour opens the session
+	Layer   string     `toml:"layer"`   // as in [[listen]]; tcpcl
+	Address string     `toml:"address"` // HOST:PORT; empty, with tcpcl: the neighbour opens the session
 	Mode    string     `toml:"mode"`    // scheduled or always; scheduled
 	Custody string     `toml:"custody"` // ct, bplib-draft, ion or off; ct
 }
@@ -175,6 +188,8 @@ func defaultConfig() config {
 		},
 		Custody: custodyConfig{Accept: true, Aggregate: defaultAggregate, MaxBundles: core.DefaultMaxCustody},
 		TCPCL:   tcpclConfig{Keepalive: defaultKeepalive},
+		UDP:     udpConfig{RateBPS: udpcl.DefaultRate, MaxDatagram: udpcl.DefaultMaxDatagram},
+		DTN7:    dtn7Config{Interval: defaultInterval},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"perigee/bundle"
 	"perigee/bundle/dtntime"
+	"perigee/convergence/udpcl"
 )
 
 // maxSocketPath is what fits a Unix socket address, with room for the name that the
@@ -62,6 +63,13 @@ func (c *config) validate() error {
 	if k := c.TCPCL.Keepalive; k > maxKeepalive || k%dtntime.Second != 0 {
 		p.add("tcpcl.keepalive is %s; write whole seconds, \"0s\" to \"%s\"", k, maxKeepalive)
 	}
+	if r := c.UDP.RateBPS; r < 1 {
+		p.add("udp.rate_bps is %d; write how many bits may be sent in a second, from 1", r)
+	}
+	if d := c.UDP.MaxDatagram; d < udpcl.MinMaxDatagram || d > udpcl.MaxDatagram {
+		p.add("udp.max_datagram is %d; write %d to %d", d, udpcl.MinMaxDatagram, udpcl.MaxDatagram)
+	}
+	c.validateDTN7(&p)
 	c.validateListens(&p)
 	c.validateLinks(&p)
 	c.validateRoutes(&p)
@@ -158,16 +166,17 @@ func (c *config) validateListens(p *problems) {
 	seen := map[string]bool{}
 	for i, l := range c.Listen {
 		key := "listen[" + strconv.Itoa(i) + "]"
-		checkLayer(p, key, l.Layer)
 		if l.Address == "" {
 			p.add("%s.address is missing; write where to listen, such as \":4556\"", key)
-		} else {
-			checkAddress(p, key, l.Address)
+		} else if checkAddress(p, key+".address", l.Address) {
+			c.checkListenLayer(p, key, l)
 		}
-		if seen[l.Address] {
+		is, _ := checkLayer(p, key, l.Layer)
+		if at := is.network + " " + l.Address; seen[at] {
 			p.add("%s.address %q is there twice; remove one", key, l.Address)
+		} else {
+			seen[at] = true
 		}
-		seen[l.Address] = true
 	}
 }
 
@@ -189,14 +198,14 @@ func (c *config) validateLinks(p *problems) {
 			p.add("%s.peer %q is there twice; a neighbour has one link", key, l.Peer)
 		}
 		seen[l.Peer] = true
-		checkLayer(p, key, l.Layer)
+		c.checkLinkLayer(p, key, l)
 		if l.Address != "" {
-			checkAddress(p, key, l.Address)
+			checkAddress(p, key+".address", l.Address)
 			if strings.HasPrefix(l.Address, ":") {
 				p.add("%s.address is %q; write the neighbour's host before the port", key, l.Address)
 			}
-		} else if len(c.Listen) == 0 {
-			p.add("%s has no address, so the neighbour must come to us, but there is no [[listen]]; add one of the two", key)
+		} else if l.Layer == layerTCPCL && !c.isAwaited() {
+			p.add("%s has no address, so the neighbour must come to us, but there is no [[listen]] for it; add one of the two", key)
 		}
 		if !slices.Contains(custodyProfiles(), l.Custody) {
 			p.add("%s.custody is %q; write one of %q", key, l.Custody, custodyProfiles())
@@ -229,21 +238,18 @@ func (c *config) validateRoutes(p *problems) {
 	}
 }
 
-func checkLayer(p *problems, key, layer string) {
-	if layer != layerTCPCL {
-		p.add("%s.layer is %q; write %q", key, layer, layerTCPCL)
-	}
-}
-
-func checkAddress(p *problems, key, address string) {
+// checkAddress reports an address that is none, and tells whether it is one.
+func checkAddress(p *problems, key, address string) bool {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
-		p.add("%s.address is %q; write HOST:PORT, such as \"gs.example:4556\"", key, address)
-		return
+		p.add("%s is %q; write HOST:PORT, such as \"gs.example:4556\"", key, address)
+		return false
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
-		p.add("%s.address is %q, whose port is not a number from 0 to 65535 (%d)", key, address, n)
+		p.add("%s is %q, whose port is not a number from 0 to 65535 (%d)", key, address, n)
+		return false
 	}
+	return true
 }
 
 // level is the level of logConfig, which validate has checked.

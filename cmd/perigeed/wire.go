@@ -29,5 +29,8 @@ func newApplications(c *config, node engine, log *slog.Logger) ([]application, e
 		}
 		apps = append(apps, application{"ground", g.Run})
 	}
+	if agents, ok := c.dtn7Agents(node, log.With("part", "dtn7")); ok {
+		apps = append(apps, agents)
+	}
 	return apps, nil
 }

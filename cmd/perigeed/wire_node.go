@@ -12,6 +12,7 @@ import (
 	"perigee/bundle/store"
 	"perigee/bundle/store/badgerstore"
 	"perigee/convergence"
+	"perigee/convergence/dtn7"
 	"perigee/convergence/tcpcl"
 )
 
@@ -19,6 +20,13 @@ import (
 type ownedNode struct {
 	*node.Node
 	store store.Store
+	plan  *currentPlan
+}
+
+// SetPlan replaces the contact plan, for the node and for what goes by it.
+func (o *ownedNode) SetPlan(ctx context.Context, plan *contact.Plan) error {
+	o.plan.Store(plan)
+	return o.Node.SetPlan(ctx, plan)
 }
 
 // Run runs the node and then closes the store.
@@ -51,11 +59,14 @@ func newNode(ctx context.Context, c *config, plan *contact.Plan, log *slog.Logge
 	if err != nil {
 		return nil, errors.Join(err, n.closeListeners(), disk.Close())
 	}
-	return &ownedNode{Node: made, store: disk}, nil
+	return &ownedNode{Node: made, store: disk, plan: n.plan}, nil
 }
 
 // assembly is a node's configuration with what was opened for it.
-type assembly struct{ cfg node.Config }
+type assembly struct {
+	cfg  node.Config
+	plan *currentPlan
+}
 
 func (a *assembly) closeListeners() error {
 	var errs []error
@@ -67,12 +78,14 @@ func (a *assembly) closeListeners() error {
 
 // assemble opens the listeners and fills in the node's configuration.
 func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan, log *slog.Logger) (*assembly, error) {
-	links := c.sessions()
+	if c.usesDTN7() {
+		dtn7.LogTo(log.With("part", "dtn7"))
+	}
 	peers, err := c.custodyPeers()
 	if err != nil {
 		return nil, err
 	}
-	a := &assembly{cfg: node.Config{
+	a := &assembly{plan: new(currentPlan), cfg: node.Config{
 		Node: c.Node.ID, Version: version, Store: s, Clock: new(watchedClock), Log: log.With("part", "node"), Plan: plan,
 		KeepPlan:      func(p *contact.Plan) error { return c.keepPlan(p, log) },
 		AcceptCustody: c.Custody.Accept, Aggregate: c.Custody.Aggregate,
@@ -83,22 +96,35 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 		Peers:         peers,
 		StatusReports: c.Node.StatusReports, NoClock: c.Node.Clock == clockNone, MaxBundle: int64(c.Node.MaxBundle), MaxResident: c.Store.MaxResident, SpoolDir: c.Node.DataDir,
 	}}
+	a.plan.Store(plan)
 	for _, l := range c.Link {
 		var dialer convergence.Dialer
-		if l.Address != "" {
-			dialer = tcpcl.NewDialer(links)
+		if is, ok := layerOf(l.Layer); ok && l.Address != "" {
+			dialer = is.dialer(c, l, a.plan)
 		}
 		a.cfg.Links = append(a.cfg.Links, node.Link{
 			Peer: l.Peer, Layer: l.Layer, Address: l.Address, Dialer: dialer, Always: l.Mode == modeAlways,
 		})
 	}
 	for i, l := range c.Listen {
-		opened, err := tcpcl.Listen(ctx, l.Address, links)
+		is, ok := layerOf(l.Layer)
+		if !ok {
+			continue // validate has said so
+		}
+		opened, err := is.listen(ctx, c, l)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("listening for neighbours (listen[%d].address): %w", i, err), a.closeListeners())
 		}
-		a.cfg.Listeners = append(a.cfg.Listeners, node.Listener{Layer: l.Layer, Listener: opened})
+		a.cfg.Listeners = append(a.cfg.Listeners, node.Listener{Layer: l.Layer, Unnamed: is.unnamed, Listener: opened})
 		log.Info("listening for neighbours", "layer", l.Layer, "address", opened.Addr())
+	}
+	if c.DTN7.Discovery {
+		found, err := c.discover(ctx, log.With("part", "dtn7"))
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("looking for neighbours (dtn7.discovery): %w", err), a.closeListeners())
+		}
+		a.cfg.Listeners = append(a.cfg.Listeners, node.Listener{Layer: layerMTCP, Listener: found})
+		log.Info("looking for dtn7 neighbours", "group", found.Addr())
 	}
 	return a, nil
 }
