@@ -33,6 +33,7 @@ func TestExamplesAreValid(t *testing.T) {
 		"relay.toml":     "node ipn:3.0, relay, 1 listeners, 2 links, 1 routes",
 		"satellite.toml": "node ipn:2.0, satellite, 0 listeners, 1 links, 1 routes",
 		"ground.toml":    "node ipn:1.0, ground, 1 listeners, 1 links, 1 routes",
+		"dtn7.toml":      "node dtn://perigee/, relay, 1 listeners, 1 links, 1 routes",
 	} {
 		path := filepath.Join("..", "..", "docs", "examples", name)
 		code, stdout, stderr := check(t, path)
@@ -131,6 +132,21 @@ func TestMistakes(t *testing.T) {
 		{"listen port", ":4556", ":port", []string{"listen[0].address", "not a number"}},
 		{"no listen address", `address = ":4556"`, "", []string{"listen[0].address is missing"}},
 		{"layer", `mode = "always"`, `mode = "always"` + "\nlayer = \"carrier-pigeon\"", []string{"link[0].layer", "tcpcl"}},
+		{"listen layer", `address = ":4556"`, `address = ":4556"` + "\nlayer = \"sneakernet\"", []string{"listen[0].layer", "dtn7-mtcp"}},
+		{"unnamed without an address", `address = "host:4556"`, `layer = "stcp"`, []string{"link[0] has no address", "do not say who they are"}},
+		{"unnamed listener alone", "address = \":4556\"\n[[link]]\npeer = \"ipn:1.0\"\naddress = \"host:4556\"", "layer = \"mtcp\"\naddress = \":4556\"\n[[link]]\npeer = \"ipn:1.0\"", []string{"link[0] has no address", "no [[listen]] for it"}},
+		{"dtn7 peer", `mode = "always"`, `mode = "always"` + "\nlayer = \"dtn7-mtcp\"", []string{"link[0].peer", "dtn7-go cannot read", `layer = "mtcp"`}},
+		{"dtn7 listener for all", `address = ":4556"`, `address = ":4556"` + "\nlayer = \"dtn7-mtcp\"", []string{"listen[0].address", "dtn7.trust_network"}},
+		{"dtn7 listener without a port", `address = ":4556"`, `address = "127.0.0.1:0"` + "\nlayer = \"dtn7-mtcp\"", []string{"listen[0].address", "write a port"}},
+		{"listen twice", "[[link]]", "[[listen]]\nlayer = \"mtcp\"\naddress = \":4556\"\n[[link]]", []string{"listen[1].address", "twice"}},
+		{"rate", "[store]", "[udp]\nrate_bps = 0\n[store]", []string{"udp.rate_bps is 0"}},
+		{"datagram", "[store]", "[udp]\nmax_datagram = 70000\n[store]", []string{"udp.max_datagram is 70000", "65507"}},
+		{"discovery", "[store]", "[dtn7]\ndiscovery = true\n[store]", []string{"dtn7.discovery", "dtn scheme"}},
+		{"interval", "[store]", "[dtn7]\ninterval = \"2h\"\n[store]", []string{"dtn7.interval is 2h"}},
+		{"interface", "[store]", "[dtn7]\ninterfaces = [\"nowhere0\"]\n[store]", []string{"dtn7.interfaces[0]", "nowhere0"}},
+		{"agent for all", "[store]", "[dtn7.agents]\nrest = \":8080\"\n[store]", []string{"dtn7.agents.rest", "loopback"}},
+		{"agent elsewhere", "[store]", "[dtn7.agents]\nwebsocket = \"192.0.2.1:8080\"\n[store]", []string{"dtn7.agents.websocket", "loopback"}},
+		{"agent port", "[store]", "[dtn7.agents]\nrest = \"localhost\"\n[store]", []string{"dtn7.agents.rest", "HOST:PORT"}},
 		{"link host", "host:4556", ":4556", []string{"link[0].address", "host before the port"}},
 		{"link address", "host:4556", "host", []string{"link[0].address", "HOST:PORT"}},
 		{"self link", `peer = "ipn:1.0"`, `peer = "ipn:2.0"`, []string{"link[0].peer", "this node"}},
@@ -155,6 +171,32 @@ func TestMistakes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// One port may be listened at over TCP and over UDP, and trusted networks may reach
+// what is for them.
+func TestLayersSideBySide(t *testing.T) {
+	path := write(t, "node.toml", `node = {id = "dtn://sat-17/"}
+[[listen]]
+address = ":4556"
+[[listen]]
+layer = "udp"
+address = ":4556"
+[[listen]]
+layer = "dtn7-mtcp"
+address = ":16162"
+[[link]]
+peer = "dtn://gs/"
+layer = "udp"
+address = "gs:4556"
+mode = "always"
+[dtn7]
+trust_network = true
+agents = { rest = "0.0.0.0:8080", websocket = "[::1]:8081" }
+`)
+	if code, _, stderr := check(t, path); code != exitDone {
+		t.Errorf("exit %d: %s", code, stderr)
 	}
 }
 
