@@ -13,9 +13,10 @@ import (
 	"perigee/convergence"
 )
 
-// Sizes of the buffers of one session, in bytes. Each is allocated on first use.
+// Sizes of the buffers of one session, in bytes. That for writing is allocated on first
+// use. A reader that takes more at once goes past its buffer.
 const (
-	readSize  = 64 << 10
+	readSize  = 16 << 10
 	writeSize = 64 << 10
 )
 
