@@ -23,10 +23,15 @@ type ownedNode struct {
 	plan  *currentPlan
 }
 
-// SetPlan replaces the contact plan, for the node and for what goes by it.
-func (o *ownedNode) SetPlan(ctx context.Context, plan *contact.Plan) error {
-	o.plan.Store(plan)
-	return o.Node.SetPlan(ctx, plan)
+// ReloadPlan replaces the contact plan, for the node and for its links.
+func (o *ownedNode) ReloadPlan(ctx context.Context, read func() (*contact.Plan, error)) error {
+	return o.Node.ReloadPlan(ctx, func() (*contact.Plan, error) {
+		plan, err := read()
+		if err == nil {
+			o.plan.Store(plan)
+		}
+		return plan, err
+	})
 }
 
 // Run runs the node and then closes the store.
@@ -85,9 +90,16 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 	if err != nil {
 		return nil, err
 	}
-	a := &assembly{plan: new(currentPlan), cfg: node.Config{
+	a := &assembly{plan: new(currentPlan)}
+	a.cfg = node.Config{
 		Node: c.Node.ID, Version: version, Store: s, Clock: new(watchedClock), Log: log.With("part", "node"), Plan: plan,
-		KeepPlan:      func(p *contact.Plan) error { return c.keepPlan(p, log) },
+		KeepPlan: func(p *contact.Plan) error {
+			err := c.keepPlan(p, log)
+			if err == nil {
+				a.plan.Store(p)
+			}
+			return err
+		},
 		AcceptCustody: c.Custody.Accept, Aggregate: c.Custody.Aggregate,
 		Custody: core.CustodyPolicy{
 			Custodians: c.Custody.Custodians, Sources: c.Custody.Sources,
@@ -95,7 +107,7 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 		},
 		Peers:         peers,
 		StatusReports: c.Node.StatusReports, NoClock: c.Node.Clock == clockNone, MaxBundle: int64(c.Node.MaxBundle), MaxResident: c.Store.MaxResident, SpoolDir: c.Node.DataDir,
-	}}
+	}
 	a.plan.Store(plan)
 	for _, l := range c.Link {
 		var dialer convergence.Dialer
