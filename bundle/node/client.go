@@ -208,8 +208,8 @@ func (n *Node) describeLinks(links []app.Link) {
 			continue
 		}
 		sum := state.past
-		if state.current != nil {
-			sum = add(sum, state.current.Counters())
+		for _, s := range state.current {
+			sum = add(sum, s.Counters())
 		}
 		l := &links[i]
 		l.Layer, l.Address, l.LastError = state.layer, state.address, state.lastError

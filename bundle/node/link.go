@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,7 +28,7 @@ type linkState struct {
 	layer, address string
 	lastError      string
 	past           convergence.Counters // of sessions that have ended
-	current        *session
+	current        []*session           // two for a while when both nodes dial
 }
 
 // link changes the state of the link with peer.
@@ -170,7 +171,7 @@ func (n *Node) serve(ctx context.Context, sess convergence.Session, layer string
 		out: make(chan core.Transmit, maxTransmits), quit: make(chan struct{}),
 	}
 	n.link(s.peer, func(l *linkState) {
-		l.current, l.lastError = s, ""
+		l.current, l.lastError = append(l.current, s), ""
 		if l.layer == "" {
 			l.layer, l.address = layer, sess.RemoteAddr()
 		}
@@ -198,9 +199,7 @@ func (n *Node) serve(ctx context.Context, sess convergence.Session, layer string
 	n.post(input{event: core.LinkDown{Link: s.id}})
 	n.link(s.peer, func(l *linkState) {
 		l.past = add(l.past, s.Counters())
-		if l.current == s {
-			l.current = nil
-		}
+		l.current = slices.DeleteFunc(l.current, func(o *session) bool { return o == s })
 		if err := s.Err(); err != nil && !errors.Is(err, convergence.ErrClosed) {
 			l.lastError = err.Error()
 		}
