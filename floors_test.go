@@ -17,24 +17,27 @@ import (
 // A name that ends in "/..." stands for everything under it that has no row of its own.
 func floors() map[string]int {
 	return map[string]int{
-		"perigee/bundle/dtntime":       0,
-		"perigee/bundle/internal/cbor": 0,
+		"perigee/bundle/dtntime":         0,
+		"perigee/bundle/internal/cbor":   0,
+		"perigee/models/internal/kernel": 0,
 
 		"perigee/bundle":                 1,
 		"perigee/bundle/contact/orbit":   1,
 		"perigee/bundle/internal/timers": 1,
 		"perigee/models":                 1,
 
-		"perigee/bundle/contact":    2,
-		"perigee/bundle/store":      2,
-		"perigee/bundle/bpsec":      2,
-		"perigee/bundle/bundletest": 2,
-		"perigee/convergence":       2,
-		"perigee/models/darknet":    2,
-		"perigee/models/delta":      2,
-		"perigee/models/labels":     2,
-		"perigee/models/mining":     2,
-		"perigee/models/payload":    2,
+		"perigee/bundle/contact":     2,
+		"perigee/bundle/store":       2,
+		"perigee/bundle/bpsec":       2,
+		"perigee/bundle/bundletest":  2,
+		"perigee/convergence":        2,
+		"perigee/models/darknet":     2,
+		"perigee/models/delta":       2,
+		"perigee/models/labels":      2,
+		"perigee/models/mining":      2,
+		"perigee/models/onnx":        2,
+		"perigee/models/safetensors": 2,
+		"perigee/models/payload":     2,
 
 		"perigee/bundle/app":               3,
 		"perigee/bundle/contact/predict":   3,
@@ -47,6 +50,7 @@ func floors() map[string]int {
 		"perigee/convergence/convtest":     3,
 		"perigee/convergence/tcpcl":        3,
 		"perigee/convergence/unacked":      3,
+		"perigee/models/ort":               3,
 		"perigee/models/train":             3,
 
 		"perigee/convergence/mtcp":                   4,
