@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"perigee/models/internal/kernel"
 )
 
 // Features are the backbone's maps that a head reads, in the order of
@@ -31,10 +33,11 @@ type Engine interface {
 	// Backbone runs the backbone on a picture of shape Network().Input(). The
 	// result belongs to the caller.
 	Backbone(ctx context.Context, picture Tensor) (Features, error)
-	// Head runs the head and returns the outputs of the YOLO layers before any
-	// sigmoid, in the order of Network().Outputs(). They belong to the caller.
+	// Head runs the head and returns the maps of Network().Outputs(), in that order;
+	// those of YOLO layers are before any sigmoid. They belong to the caller.
 	Head(ctx context.Context, f Features) ([]Tensor, error)
-	// Detect runs the whole network and returns what it sees, best first.
+	// Detect runs the whole network and returns what it sees, best first. It fails
+	// with ErrNoBoxes when the network has no YOLO layer.
 	Detect(ctx context.Context, picture Tensor, o DetectOptions) ([]Detection, error)
 	// Close frees what the engine holds. The engine must not be used afterwards.
 	Close() error
@@ -46,23 +49,31 @@ const MaxThreads = 64
 // errClosed is returned by an engine after Close.
 var errClosed = errors.New("engine is closed")
 
-// cpuEngine is the default Engine: Go and vek32's vector kernels, without cgo.
+// cpuEngine is the default Engine: Go with vector instructions, without cgo.
 type cpuEngine struct {
 	threads int
+	set     kernel.Set
 
-	mu   sync.Mutex // guards what follows
-	net  *Network
-	work workspace
+	mu      sync.Mutex // guards what follows
+	net     *Network
+	program *program
+	outputs []Tensor // views of what the program hands out
 }
 
 // NewEngine returns the default engine with n loaded. It uses up to threads
 // cores during a call; the results are the same bit for bit whatever their
-// number. For yolov3-tiny at 416 x 416 it needs about 20 MB besides the network.
+// number. For yolov3-tiny at 416 x 416 it needs about 50 MB besides the network,
+// 35 of them for weights in the order in which the processor wants them. It
+// allocates memory when a network is loaded, and for what a call returns.
 func NewEngine(n *Network, threads int) (Engine, error) {
+	return newEngine(n, threads, kernel.Best())
+}
+
+func newEngine(n *Network, threads int, set kernel.Set) (Engine, error) {
 	if threads < 1 || threads > MaxThreads {
 		return nil, fmt.Errorf("start engine: %d threads, want 1 to %d", threads, MaxThreads)
 	}
-	e := &cpuEngine{threads: threads}
+	e := &cpuEngine{threads: threads, set: set}
 	if err := e.Load(n); err != nil {
 		return nil, err
 	}
@@ -75,8 +86,15 @@ func (e *cpuEngine) Load(n *Network) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.net == nil || e.net.plan != n.plan {
-		e.work = newWorkspace(n, e.threads)
+	switch {
+	case e.net == nil || e.net.plan != n.plan:
+		e.program = compile(n, e.set, e.threads)
+		e.outputs = nil
+		for i, out := range e.program.outputs {
+			e.outputs = append(e.outputs, Tensor{Shape: n.Shape(n.plan.outputs[i]), Data: out.values()})
+		}
+	default: // another head of the same backbone
+		e.program.load(n, n.graph.Head)
 	}
 	e.net = n
 	return nil
@@ -91,7 +109,7 @@ func (e *cpuEngine) Network() *Network {
 func (e *cpuEngine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.net, e.work = nil, workspace{}
+	e.net, e.program, e.outputs = nil, nil, nil
 	return nil
 }
 
@@ -101,7 +119,11 @@ func (e *cpuEngine) Backbone(ctx context.Context, picture Tensor) (Features, err
 	if err := e.backbone(ctx, picture); err != nil {
 		return nil, err
 	}
-	return clones(e.work.maps, e.net.plan.taps), nil
+	features := make(Features, len(e.program.taps))
+	for i, tap := range e.program.taps {
+		features[i] = tap.get()
+	}
+	return features, nil
 }
 
 func (e *cpuEngine) backbone(ctx context.Context, picture Tensor) error {
@@ -111,7 +133,8 @@ func (e *cpuEngine) backbone(ctx context.Context, picture Tensor) error {
 	if err := picture.check(e.net.graph.Input); err != nil {
 		return fmt.Errorf("run backbone: picture: %w", err)
 	}
-	return e.run(ctx, picture, 0, e.net.graph.Head)
+	e.program.picture.put(picture.Data)
+	return e.program.run(ctx, 0, e.program.head)
 }
 
 func (e *cpuEngine) Head(ctx context.Context, f Features) ([]Tensor, error) {
@@ -125,22 +148,25 @@ func (e *cpuEngine) Head(ctx context.Context, f Features) ([]Tensor, error) {
 		return nil, fmt.Errorf("run head: %w: %d feature maps, want %d", ErrShape, len(f), len(taps))
 	}
 	for i, layer := range taps {
-		if err := f[i].check(e.net.plan.shapes[layer]); err != nil {
+		if err := f[i].check(e.net.Shape(layer)); err != nil {
 			return nil, fmt.Errorf("run head: features of layer %d: %w", layer, err)
 		}
 	}
-	for i, layer := range taps {
-		copy(e.work.maps[layer].Data, f[i].Data)
+	for i, tap := range e.program.taps {
+		tap.put(f[i].Data)
 	}
 	if err := e.head(ctx); err != nil {
 		return nil, err
 	}
-	return clones(e.work.maps, e.net.plan.yolos), nil
+	outputs := make([]Tensor, len(e.outputs))
+	for i, out := range e.outputs {
+		outputs[i] = out.Clone()
+	}
+	return outputs, nil
 }
 
 func (e *cpuEngine) head(ctx context.Context) error {
-	first := e.net.graph.Head
-	return e.run(ctx, e.work.maps[first-1], first, len(e.net.graph.Layers))
+	return e.program.run(ctx, e.program.head, len(e.program.steps))
 }
 
 func (e *cpuEngine) Detect(ctx context.Context, picture Tensor, o DetectOptions) ([]Detection, error) {
@@ -152,73 +178,9 @@ func (e *cpuEngine) Detect(ctx context.Context, picture Tensor, o DetectOptions)
 	if err := e.head(ctx); err != nil {
 		return nil, err
 	}
-	outputs := make([]Tensor, len(e.net.plan.yolos))
-	for i, layer := range e.net.plan.yolos {
-		outputs[i] = e.work.maps[layer]
-	}
-	found, err := e.net.Decode(outputs, o.Threshold)
+	found, err := e.net.Decode(e.outputs, o.Threshold)
 	if err != nil {
 		return nil, err
 	}
 	return NMS(found, o.NMS), nil
-}
-
-func clones(maps []Tensor, layers []int) []Tensor {
-	out := make([]Tensor, len(layers))
-	for i, layer := range layers {
-		out[i] = maps[layer].Clone()
-	}
-	return out
-}
-
-// run computes the layers from first up to end. input is what first reads.
-func (e *cpuEngine) run(ctx context.Context, input Tensor, first, end int) error {
-	for i := first; i < end; i++ {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("run layer %d: %w", i, err)
-		}
-		e.layer(i, input)
-		input = e.work.maps[i]
-	}
-	return nil
-}
-
-func (e *cpuEngine) layer(i int, in Tensor) {
-	l, out := &e.net.graph.Layers[i], e.work.maps[i]
-	switch l.Kind {
-	case Convolution:
-		convolve(e.net.conv(i), in, out, &e.work, e.threads)
-	case MaxPool:
-		parallel(e.threads, out.C, func(_, c int) { maxPool(l, in, out, c) })
-	case Route:
-		at := 0
-		for _, from := range l.From {
-			at += copy(out.Data[at:], e.work.maps[from].Data)
-		}
-	case Upsample:
-		upsample(l.Stride, in, out)
-	case YOLO: // shares the map that it reads
-	}
-}
-
-// parallel calls work(worker, task) for every task below tasks, from up to
-// threads goroutines, and returns when all is done. Which worker does a task is
-// not fixed; what a task computes must not depend on it.
-func parallel(threads, tasks int, work func(worker, task int)) {
-	threads = min(threads, tasks)
-	if threads <= 1 {
-		for t := range tasks {
-			work(0, t)
-		}
-		return
-	}
-	var wg sync.WaitGroup
-	for w := range threads {
-		wg.Go(func() {
-			for t := w; t < tasks; t += threads {
-				work(w, t)
-			}
-		})
-	}
-	wg.Wait()
 }

@@ -28,7 +28,7 @@ const FileExt = ".pmodel"
 const (
 	fileMagic     = "PRGMODEL"
 	fileVersion   = 1
-	fileMaxHeader = 1 << 16
+	fileMaxHeader = 1 << 20
 )
 
 // ErrCorrupt is wrapped by errors about a model file that is damaged, cut short
@@ -164,7 +164,7 @@ func readHeader(r io.Reader) (*fileHeader, error) {
 	dec, err := cbor.DecOptions{
 		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
 		TagsMd: cbor.TagsForbidden, ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		MaxArrayElements: 1024, MaxMapPairs: 64, MaxNestedLevels: 8,
+		MaxArrayElements: MaxLayers, MaxMapPairs: 64, MaxNestedLevels: 8,
 	}.DecMode()
 	if err != nil {
 		return nil, fmt.Errorf("set up CBOR decoding: %w", err)

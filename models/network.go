@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -16,9 +17,11 @@ var ErrParams = errors.New("parameters do not fit the network")
 // makes a new Network (WithHead) that shares the backbone's parameters. Slices
 // it hands out are views and must not be written to, unless said otherwise.
 //
-// Parameters are one run of float32: for every convolution, in order of layers,
-// its biases [filters] and then its weights [filters][channels][size][size], as
-// Darknet orders them. The head's parameters are the end of that run.
+// Parameters are one run of float32, in order of layers: for every convolution its
+// biases [filters] and then its weights [filters][channels][rows][columns], as
+// Darknet orders them; for every dense layer its biases [filters] and its weights
+// [filters][channels]; for every constant its values. The head's parameters, which
+// belong to convolutions and dense layers only, are the end of that run.
 type Network struct {
 	graph        Graph
 	plan         *plan
@@ -29,13 +32,14 @@ type Network struct {
 	hash         Hash
 }
 
-// Conv is a view of one folded convolution. Row f of Weights is
-// Weights[f*Columns : (f+1)*Columns].
+// Conv is a view of one layer with weights: a convolution, a deconvolution, or a
+// dense layer, which is a convolution of size 1 over its rows (In is then Columns x
+// rows x 1). Row f of Weights is Weights[f*Columns : (f+1)*Columns].
 type Conv struct {
 	Layer   int // number of the layer in the graph
 	Spec    Layer
 	In, Out Shape
-	Columns int       // In.C * Size * Size
+	Columns int       // values of the input that a filter reads at one place: In.C / groups * size * size
 	Bias    []float32 // [Out.C]
 	Weights []float32 // [Out.C][Columns]
 }
@@ -106,7 +110,9 @@ func backbonePart(g *Graph) Graph {
 	return Graph{Input: g.Input, Layers: g.Layers[:g.Head], Head: g.Head}
 }
 
-func headPart(g *Graph) Graph { return Graph{Input: g.Input, Layers: g.Layers[g.Head:], Head: g.Head} }
+func headPart(g *Graph) Graph {
+	return Graph{Input: g.Input, Layers: g.Layers[g.Head:], Head: g.Head, Outputs: g.Outputs}
+}
 
 func hashPart(domain string, g Graph, params []float32) (Hash, error) {
 	enc, err := graphEncoding()
@@ -150,22 +156,35 @@ func (n *Network) Graph() Graph { return n.graph.clone() }
 // Input returns the shape of the picture that the network reads.
 func (n *Network) Input() Shape { return n.graph.Input }
 
-// Classes returns the number of classes that the network tells apart.
+// Classes returns the number of classes that the network tells apart by its YOLO
+// layers; 0 when it has none.
 func (n *Network) Classes() int { return n.plan.classes }
 
-// Shape returns the output shape of a layer.
-func (n *Network) Shape(layer int) Shape { return n.plan.shapes[layer] }
+// Shape returns the output shape of a layer: its channels, height and width. Maps
+// of fewer or more than two directions keep their first dimension as channels and
+// their last as width.
+func (n *Network) Shape(layer int) Shape { return shapeOf(n.plan.dims[layer]) }
+
+// Dims returns the dimensions of a layer's output, with the leading 1 of the batch.
+func (n *Network) Dims(layer int) []int { return slices.Clone(n.plan.dims[layer]) }
+
+// Reads returns the layers that a layer reads, in order; Picture is the picture.
+func (n *Network) Reads(layer int) []int { return slices.Clone(n.plan.inputs[layer]) }
+
+// LayerParams returns the parameters of a layer, in the order of Network.
+func (n *Network) LayerParams(layer int) []float32 { return n.layerParams(layer) }
 
 // ParamCount returns the number of parameters of the whole network.
 func (n *Network) ParamCount() int { return n.plan.params }
 
 // Taps returns the numbers of the backbone layers that the head reads, in
 // ascending order: the order of Features. For yolov3-tiny they are 8 and 12.
-func (n *Network) Taps() []int { return append([]int(nil), n.plan.taps...) }
+func (n *Network) Taps() []int { return slices.Clone(n.plan.taps) }
 
-// Outputs returns the numbers of the YOLO layers in ascending order: the order
-// of what Engine.Head returns. Shape gives the shape of each.
-func (n *Network) Outputs() []int { return append([]int(nil), n.plan.yolos...) }
+// Outputs returns the numbers of the layers whose maps the network hands out, in
+// the order in which Engine.Head returns them: the YOLO layers, ascending, where
+// there are some. Shape gives the shape of each.
+func (n *Network) Outputs() []int { return slices.Clone(n.plan.outputs) }
 
 // HeadParams returns a copy of the head's parameters, for WithHead.
 func (n *Network) HeadParams() []float32 { return append([]float32(nil), n.head...) }
@@ -173,44 +192,38 @@ func (n *Network) HeadParams() []float32 { return append([]float32(nil), n.head.
 // HeadParamCount returns the number of parameters of the head.
 func (n *Network) HeadParamCount() int { return len(n.head) }
 
-// HeadConvs returns the convolutions of the head in order of layers.
+// HeadConvs returns the layers of the head that have weights, in order.
 func (n *Network) HeadConvs() []Conv { return n.convs(n.graph.Head, len(n.graph.Layers)) }
 
-// Convs returns every convolution in order of layers.
+// Convs returns every layer that has weights, in order.
 func (n *Network) Convs() []Conv { return n.convs(0, len(n.graph.Layers)) }
 
 func (n *Network) convs(from, to int) []Conv {
 	var convs []Conv
 	for i := from; i < to; i++ {
-		if n.graph.Layers[i].Kind == Convolution {
+		if n.graph.Layers[i].Kind.trainable() {
 			convs = append(convs, n.conv(i))
 		}
 	}
 	return convs
 }
 
-// conv returns a view of layer i, which must be a convolution.
+// conv returns a view of layer i, which must have weights.
 func (n *Network) conv(i int) Conv {
-	l := n.graph.Layers[i]
-	in := n.input(i)
-	columns := in.C * l.Size * l.Size
-	params := n.backbone
-	at := n.plan.offsets[i]
-	if i >= n.graph.Head {
-		params, at = n.head, at-len(n.backbone)
-	}
-	weights := at + l.Filters
-	return Conv{
-		Layer: i, Spec: l, In: in, Out: n.plan.shapes[i], Columns: columns,
-		Bias:    params[at:weights:weights],
-		Weights: params[weights : weights+l.Filters*columns : weights+l.Filters*columns],
-	}
+	c := n.graph.conv(n.plan, i)
+	params := n.layerParams(i)
+	c.Bias, c.Weights = params[:c.Out.C:c.Out.C], params[c.Out.C:]
+	return c
 }
 
-// input returns the shape that layer i reads from the layer before it.
-func (n *Network) input(i int) Shape {
-	if i == 0 {
-		return n.graph.Input
+func (n *Network) layerParams(i int) []float32 {
+	at, end := n.plan.offsets[i], n.plan.params
+	if i+1 < len(n.plan.offsets) {
+		end = n.plan.offsets[i+1]
 	}
-	return n.plan.shapes[i-1]
+	params := n.backbone
+	if i >= n.graph.Head {
+		params, at, end = n.head, at-len(n.backbone), end-len(n.backbone)
+	}
+	return params[at:end:end]
 }

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"errors"
 	"fmt"
 	"math"
 )
@@ -9,16 +10,24 @@ import (
 // log width, log height and objectness.
 const boxFields = 5
 
+// ErrNoBoxes says that a network has no YOLO layer whose output could be read as
+// boxes: what its outputs mean is known to whoever made it.
+var ErrNoBoxes = errors.New("network has no YOLO layer")
+
 // Decode reads the outputs of the YOLO layers, in the order of Outputs and as
 // Engine.Head returns them, into detections of at least threshold. Boxes that no
-// finite number describes are left out. Nothing is suppressed: see NMS.
+// finite number describes are left out. Nothing is suppressed: see NMS. Errors wrap
+// ErrShape or ErrNoBoxes.
 func (n *Network) Decode(outputs []Tensor, threshold float32) ([]Detection, error) {
+	if len(n.plan.yolos) == 0 {
+		return nil, fmt.Errorf("decode detections: %w: read its outputs otherwise", ErrNoBoxes)
+	}
 	if len(outputs) != len(n.plan.yolos) {
 		return nil, fmt.Errorf("decode detections: %w: %d outputs, want %d", ErrShape, len(outputs), len(n.plan.yolos))
 	}
 	var found []Detection
 	for i, layer := range n.plan.yolos {
-		if err := outputs[i].check(n.plan.shapes[layer]); err != nil {
+		if err := outputs[i].check(n.Shape(layer)); err != nil {
 			return nil, fmt.Errorf("decode detections of layer %d: %w", layer, err)
 		}
 		l := &n.graph.Layers[layer]

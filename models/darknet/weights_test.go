@@ -293,3 +293,4 @@ func BenchmarkDetect(b *testing.B) {
 		})
 	}
 }
+

@@ -78,6 +78,9 @@ func (b *builder) add(i int) ([]feature, error) {
 	}
 	switch l.Kind {
 	case models.Convolution:
+		if !l.Square() {
+			return nil, fmt.Errorf("layer %d is a convolution with groups, an uneven window or another activation than leaky, which cannot be trained", i)
+		}
 		out, err := b.convolution(i, l.Activation, maps)
 		return []feature{out}, err
 	case models.Upsample:
