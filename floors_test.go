@@ -52,6 +52,7 @@ func floors() map[string]int {
 		"perigee/convergence/unacked":      3,
 		"perigee/models/ort":               3,
 		"perigee/models/train":             3,
+		"perigee/models/enginetest":        3,
 
 		"perigee/convergence/mtcp":                   4,
 		"perigee/convergence/stcp":                   4,

@@ -37,7 +37,7 @@ func (s *convolve) load(c Conv) {
 
 // reach returns the zeros that a convolution of a map of shape in reads around it.
 func (l *Layer) reach(in Shape) border {
-	w := l.geometry()
+	w := l.Geometry()
 	if l.Kind == Convolution {
 		return border{w.Top, w.Left, w.Bottom, w.Right}
 	}
@@ -98,7 +98,7 @@ func windowTaps(w *Window) []tap {
 
 // convolution compiles convolutions and deconvolutions.
 func (c *compiler) convolution(i int, l *Layer) {
-	w := l.geometry()
+	w := l.Geometry()
 	in := c.viewOf(c.net.plan.inputs[i][0])
 	if l.Kind == Convolution && l.groups() > 1 && l.groups() == in.c && l.Filters == in.c {
 		c.depthwise(i, l, &w, in)

@@ -122,23 +122,34 @@ func (l *Layer) Square() bool {
 	return l.Kind == Convolution && l.Window == nil && l.groups() == 1 && (l.Activation == Linear || l.Activation == Leaky && l.Alpha == 0)
 }
 
+// inputs returns how many maps a layer of kind k reads.
+func (k Kind) inputs() (least, most int) {
+	switch k {
+	case Constant:
+		return 0, 0
+	case Route:
+		return 1, maxInputs
+	case Add, Sub, Mul, Div, Pow, MatMul:
+		return 2, 2
+	}
+	return 1, 1
+}
+
+func (k Kind) checkInputs(n int) error {
+	if least, most := k.inputs(); n < least || n > most {
+		return fmt.Errorf("joins %d layers, want %d to %d", n, least, most)
+	}
+	return nil
+}
+
 // reads returns what layer i reads.
 func (l *Layer) reads(i int) ([]int, error) {
 	from := l.From
-	least, most := 1, 1
-	switch l.Kind {
-	case Constant:
-		least, most = 0, 0
-	case Route:
-		most = maxInputs
-	case Add, Sub, Mul, Div, Pow, MatMul:
-		least, most = 2, 2
-	}
-	if len(from) == 0 && most == 1 {
+	if _, most := l.Kind.inputs(); len(from) == 0 && most == 1 {
 		from = []int{i - 1}
 	}
-	if len(from) < least || len(from) > most {
-		return nil, fmt.Errorf("joins %d layers, want %d to %d", len(from), least, most)
+	if err := l.Kind.checkInputs(len(from)); err != nil {
+		return nil, err
 	}
 	for _, f := range from {
 		if f < Picture || f >= i {
@@ -146,6 +157,19 @@ func (l *Layer) reads(i int) ([]int, error) {
 		}
 	}
 	return from, nil
+}
+
+// Output returns the dimensions of the layer's output, with the leading 1 of the
+// batch, for those of what it reads, and how many parameters it has.
+func (l *Layer) Output(in [][]int) (dims []int, params int, err error) {
+	if err := l.Kind.checkInputs(len(in)); err != nil {
+		return nil, 0, err
+	}
+	dims, params, err = l.infer(in)
+	if err == nil && !validDims(dims) {
+		err = fmt.Errorf("output %v is out of range", dims)
+	}
+	return dims, params, err
 }
 
 // infer returns the dimensions of the layer's output for those of its inputs, and

@@ -78,7 +78,7 @@ type poolWorker struct {
 }
 
 func (c *compiler) pool(i int, l *Layer) {
-	w := l.geometry()
+	w := l.Geometry()
 	in := c.viewOf(c.net.plan.inputs[i][0])
 	out := c.makeView(c.values[i])
 	s := &pool{set: &c.set, w: w, mean: l.Kind == AveragePool, outside: l.Outside, in: in, out: out}

@@ -167,7 +167,7 @@ func plainProduct(l *Layer, c Conv, in reference, at []int) float64 {
 		}
 		return sum
 	}
-	w := l.geometry()
+	w := l.Geometry()
 	f := at[1]
 	first := f / (l.Filters / l.groups()) * (in.dims[1] / l.groups())
 	sum := float64(c.Bias[f])
@@ -190,7 +190,7 @@ func plainProduct(l *Layer, c Conv, in reference, at []int) float64 {
 }
 
 func plainPool(l *Layer, in reference, at []int) float64 {
-	w := l.geometry()
+	w := l.Geometry()
 	sum, most, count := 0.0, math.Inf(-1), 0
 	for k := range w.H * w.W {
 		y, x := at[2]*w.StrideH-w.Top+k/w.W, at[3]*w.StrideW-w.Left+k%w.W

@@ -23,8 +23,9 @@ type Window struct {
 	ExtraW int
 }
 
-// geometry returns the layer's window, whichever way it is described.
-func (l *Layer) geometry() Window {
+// Geometry returns the layer's window, whichever way it is described. Only
+// convolutions, deconvolutions and pools have one.
+func (l *Layer) Geometry() Window {
 	if l.Window != nil {
 		return *l.Window
 	}
@@ -37,12 +38,12 @@ func (l *Layer) geometry() Window {
 	return w
 }
 
-// window is geometry for layers that were not checked yet.
+// window is Geometry for layers that were not checked yet.
 func (l *Layer) window() (Window, error) {
 	if l.Window != nil && (l.Size != 0 || l.Stride != 0 || l.Pad != 0) {
 		return Window{}, errors.New("describes its window twice")
 	}
-	w := l.geometry()
+	w := l.Geometry()
 	return w, w.check()
 }
 
@@ -72,7 +73,7 @@ func (w *Window) SquareWindow(k Kind) (size, stride, pad int, ok bool) {
 		pad = w.Top + w.Bottom
 	}
 	l := Layer{Kind: k, Size: w.H, Stride: w.StrideH, Pad: pad}
-	return w.H, w.StrideH, pad, l.geometry() == *w
+	return w.H, w.StrideH, pad, l.Geometry() == *w
 }
 
 // convolution infers convolutions and deconvolutions.
@@ -115,7 +116,7 @@ func (l *Layer) columns(in []int) int {
 	if l.Kind == Dense {
 		return in[len(in)-1]
 	}
-	w := l.geometry()
+	w := l.Geometry()
 	return in[1] / l.groups() * w.H * w.W
 }
 
