@@ -293,4 +293,3 @@ func BenchmarkDetect(b *testing.B) {
 		})
 	}
 }
-

@@ -1,0 +1,9 @@
+package enginetest
+
+import (
+	"testing"
+
+	"perigee/models"
+)
+
+func TestDefaultEngine(t *testing.T) { Run(t, models.NewEngine) }
