@@ -50,28 +50,12 @@ func Read(r io.Reader, o Options) (*models.Network, error) {
 	if m.opset < 7 || m.opset > 21 {
 		return nil, fmt.Errorf("%w: operator set %d, want 7 to 21: convert the model", ErrUnsupported, m.opset)
 	}
-	im := &importer{
-		opset: m.opset, values: make(map[string]*value), names: make(map[string]bool),
-		budget: 4*len(data) + foldAllowance,
-	}
+	im := newImporter(m.opset, 4*len(data)+foldAllowance)
 	if err := im.inputs(&m.graph, o.Input); err != nil {
 		return nil, err
 	}
-	for i := range m.graph.nodes {
-		n := &m.graph.nodes[i]
-		if err := im.node(n); err != nil {
-			return nil, fmt.Errorf("%w: operator %s: %w", ErrUnsupported, n, err)
-		}
-	}
-	for _, out := range m.graph.outputs {
-		v, ok := im.values[out.name]
-		if !ok {
-			return nil, fmt.Errorf("%w: nothing computes the output %.80q", ErrFile, out.name)
-		}
-		if v.layer == nil {
-			return nil, fmt.Errorf("%w: the output %.80q does not depend on the picture", ErrUnsupported, out.name)
-		}
-		im.outputs = append(im.outputs, v.layer)
+	if err := im.run(&m.graph); err != nil {
+		return nil, err
 	}
 	im.simplify()
 	return im.assemble(o.Head)
@@ -104,6 +88,31 @@ type importer struct {
 	layers  []*layer        // in an order in which each reads earlier ones
 	outputs []*layer
 	budget  int // values that may still be computed
+}
+
+func newImporter(opset, budget int) *importer {
+	return &importer{opset: opset, values: make(map[string]*value), names: make(map[string]bool), budget: budget}
+}
+
+// run turns all operators into layers and finds the outputs among them.
+func (im *importer) run(g *graph) error {
+	for i := range g.nodes {
+		n := &g.nodes[i]
+		if err := im.node(n); err != nil {
+			return fmt.Errorf("%w: operator %s: %w", ErrUnsupported, n, err)
+		}
+	}
+	for _, out := range g.outputs {
+		v, ok := im.values[out.name]
+		if !ok {
+			return fmt.Errorf("%w: nothing computes the output %.80q", ErrFile, out.name)
+		}
+		if v.layer == nil {
+			return fmt.Errorf("%w: the output %.80q is not computed from the picture", ErrUnsupported, out.name)
+		}
+		im.outputs = append(im.outputs, v.layer)
+	}
+	return nil
 }
 
 // inputs takes the constants and finds the picture among the inputs.

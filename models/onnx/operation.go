@@ -134,6 +134,9 @@ func (o *operation) results() ([]*value, error) {
 			return []*value{{constant: t, dims: t.dims}}, nil
 		}
 	}
+	if err := o.refuseTraining(); err != nil {
+		return nil, err
+	}
 	switch o.node.op {
 	case "Split":
 		return o.split()
@@ -161,6 +164,22 @@ func (o *operation) results() ([]*value, error) {
 		return one(o.layer(l, nil, x))
 	}
 	return one(o.rearranged())
+}
+
+// refuseTraining refuses what operators do in training alone.
+func (o *operation) refuseTraining() error {
+	training := o.number("training_mode", 0) != 0
+	if o.node.op == "Dropout" && o.operand(2) != nil {
+		c, err := o.constant(2)
+		training = err != nil || c.size() != 1 || c.numbers()[0] != 0
+	}
+	if training {
+		return errors.New("is in training mode: export the model for inference")
+	}
+	if one := o.node.op != "Split"; one && len(o.node.outputs) > 1 && o.node.outputs[1] != "" {
+		return errors.New("its second output is not supported")
+	}
+	return nil
 }
 
 // literal returns the value of a Constant.

@@ -10,13 +10,25 @@ import (
 // that no output depends on, scales and shifts within the weights before them, and
 // activations within their layers.
 func (im *importer) simplify() {
+	// Gates first: their sums would else end up in the weights.
+	im.simplifyBy(func(l *layer, readers map[*layer]int) bool {
+		if l.Kind == models.Mul {
+			return im.joinGate(l)
+		}
+		before := l.onlyInput()
+		return before != nil && readers[before] == 1 && l.is(models.Affine) && before.is(models.Clip) && im.joinHardSigmoid(l, before, readers)
+	})
+	im.simplifyBy(im.join)
+}
+
+// simplifyBy joins layers until join finds none, dropping what is not used any more.
+func (im *importer) simplifyBy(join func(l *layer, readers map[*layer]int) bool) {
 	for {
 		im.dropUnused()
 		readers := im.readers()
 		changed := false
 		for _, l := range im.layers {
-			changed = im.join(l, readers) || changed
-			if changed {
+			if changed = join(l, readers); changed {
 				break // who reads whom has changed
 			}
 		}
@@ -76,7 +88,7 @@ func (im *importer) replace(old, by *layer) {
 func (im *importer) join(l *layer, readers map[*layer]int) bool {
 	switch {
 	case l.Kind == models.Mul:
-		return im.joinGate(l)
+		return im.joinGate(l) // an operation with 1 may have stood between
 	case l.Kind == models.Add && len(l.from) == 2:
 		return im.joinBias(l, readers)
 	}
@@ -93,8 +105,6 @@ func (im *importer) join(l *layer, readers map[*layer]int) bool {
 	case l.is(models.Affine) && before.is(models.Affine):
 		before.Alpha, before.Beta = l.Alpha*before.Alpha, l.Alpha*before.Beta+l.Beta
 		im.replace(l, before)
-	case l.is(models.Affine) && before.is(models.Clip):
-		return im.joinHardSigmoid(l, before, readers)
 	case before.weighted() && before.Activation == models.Linear && l.is(models.Affine):
 		before.scale(func(int) (float64, float64) { return float64(l.Alpha), float64(l.Beta) })
 		im.replace(l, before)

@@ -208,9 +208,6 @@ func (o *operation) pool() (*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(o.node.outputs) > 1 {
-		return nil, errors.New("its second output is not supported")
-	}
 	w, err := o.window(o.ints("kernel_shape"), x.dims, false)
 	if err != nil {
 		return nil, err
