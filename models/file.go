@@ -25,8 +25,10 @@ import (
 // FileExt is the customary extension of model files.
 const FileExt = ".pmodel"
 
+// FileMagic are the first bytes of every model file.
+const FileMagic = "PRGMODEL"
+
 const (
-	fileMagic     = "PRGMODEL"
 	fileVersion   = 1
 	fileMaxHeader = 1 << 20
 )
@@ -57,7 +59,7 @@ func Write(w io.Writer, n *Network) error {
 	if err != nil {
 		return fmt.Errorf("encode model header: %w", err)
 	}
-	start := binary.BigEndian.AppendUint32([]byte(fileMagic), uint32(len(header)))
+	start := binary.BigEndian.AppendUint32([]byte(FileMagic), uint32(len(header)))
 	if _, err := w.Write(append(start, header...)); err != nil {
 		return fmt.Errorf("write model header: %w", err)
 	}
@@ -146,14 +148,14 @@ func Read(r io.Reader) (*Network, error) {
 }
 
 func readHeader(r io.Reader) (*fileHeader, error) {
-	var start [len(fileMagic) + 4]byte
+	var start [len(FileMagic) + 4]byte
 	if err := readFull(r, start[:], "start"); err != nil {
 		return nil, err
 	}
-	if string(start[:len(fileMagic)]) != fileMagic {
-		return nil, fmt.Errorf("%w: begins with %q, want %q", ErrCorrupt, start[:len(fileMagic)], fileMagic)
+	if string(start[:len(FileMagic)]) != FileMagic {
+		return nil, fmt.Errorf("%w: begins with %q, want %q", ErrCorrupt, start[:len(FileMagic)], FileMagic)
 	}
-	length := binary.BigEndian.Uint32(start[len(fileMagic):])
+	length := binary.BigEndian.Uint32(start[len(FileMagic):])
 	if length > fileMaxHeader {
 		return nil, fmt.Errorf("%w: header of %d bytes, limit %d", ErrCorrupt, length, fileMaxHeader)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 
 	"perigee/bundle/bundletest"
 	"perigee/bundle/dtntime"
+	"perigee/models"
 )
 
 // scriptNow is the time in the scripts: 2026-06-01T00:10:00Z.
@@ -34,7 +36,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": checkCode},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": checkCode, "weights": writeWeights},
 	})
 }
 
@@ -51,6 +53,22 @@ func checkCode(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("exit code is %s, want %s", got, args[0])
 	}
+}
+
+// writeWeights writes a file of Darknet weights with the numbers 1, 2, 3 and so on,
+// divided by 8: weights FILE COUNT.
+func writeWeights(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: weights FILE COUNT")
+	}
+	count, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	file := make([]byte, 20)
+	file[4] = 2 // version 0.2
+	for i := range count {
+		file = models.AppendFloats(file, []float32{float32(i+1) / 8})
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), file, 0o666))
 }
 
 // testEnv is an env whose streams are in memory.

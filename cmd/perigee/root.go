@@ -33,6 +33,7 @@ type env struct {
 func commands(e *env) []*cobra.Command {
 	return append(daemonCommands(e),
 		newBundle(e),
+		newModel(e),
 		newLab(e),
 		newMan(e),
 	)

@@ -70,6 +70,9 @@ func TestTinySeesTheDog(t *testing.T) {
 	if a, b := n.Shape(8), n.Shape(12); a != (models.Shape{C: 256, H: 26, W: 26}) || b != (models.Shape{C: 1024, H: 13, W: 13}) {
 		t.Errorf("features are %v and %v", a, b)
 	}
+	if same, err := n.Cut(""); err != nil || same.Hash() != n.Hash() {
+		t.Errorf("the cut that is chosen is another: %v", err)
+	}
 	e, err := models.NewEngine(n, 2)
 	if err != nil {
 		t.Fatal(err)

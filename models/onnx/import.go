@@ -19,6 +19,10 @@ type Options struct {
 	Head string
 }
 
+// ErrOpenSize is wrapped by errors about a file that does not fix the size of its
+// picture, when Options do not either.
+var ErrOpenSize = errors.New("the file leaves the size of its picture open: name one")
+
 // ReadFile reads a network from an ONNX file. Errors about its content wrap
 // ErrFile, ErrUnsupported, models.ErrGraph or models.ErrParams.
 func ReadFile(path string, o Options) (*models.Network, error) {
@@ -151,7 +155,7 @@ func (im *importer) picture(in *valueInfo, size models.Shape) error {
 		fixed, asked := in.dims[i+1], []int{size.C, size.H, size.W}[i]
 		switch {
 		case fixed < 0 && asked <= 0:
-			return fmt.Errorf("the file leaves its size open, %v: name a size", in.dims)
+			return fmt.Errorf("%w, %v", ErrOpenSize, in.dims)
 		case fixed > 0 && asked > 0 && fixed != asked:
 			return fmt.Errorf("the file fixes its size to %v, %v was asked for", in.dims, size)
 		}
