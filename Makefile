@@ -66,6 +66,17 @@ bench: build ## measure against the bars (ONLY=prefix, PROFILE=folder); results 
 	go build -o out/bench ./testbed/bench
 	out/bench --only '$(ONLY)' $(if $(PROFILE),--profile '$(PROFILE)')
 
+.PHONY: bench-learning
+bench-learning: ## measure inference and learning (ONLY=prefix; a C compiler, npm once); results go to out/learning.json
+	@mkdir -p out
+	CGO_ENABLED=1 go build -tags ort -o out/bench-learning ./testbed/bench
+	out/bench-learning --suite learning --out out/learning.json --only '$(ONLY)'
+
+.PHONY: onnxruntime
+onnxruntime: ## fetch onnxruntime and ONNX networks with npm, and test with them (needs a C compiler)
+	go run ./testbed/fetch
+	CGO_ENABLED=1 go test -count=1 -tags ort ./models/ort
+
 .PHONY: microbench
 microbench: ## run the benchmarks of single functions (BENCH=regexp); the output also goes to out/microbench.txt
 	@mkdir -p out

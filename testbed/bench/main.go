@@ -4,6 +4,9 @@
 // that a ratio holds on a machine of any speed. Nodes are measured as they fly:
 // perigeed as processes with configuration files, driven over their sockets.
 //
+// Networks are measured in this process, but for their memory, which is that of a
+// process that does nothing else (the hidden command forward).
+//
 // It refuses to explain: "make microbench" runs the benchmarks of single functions,
 // and --profile writes where the daemons spend their time.
 package main
@@ -60,6 +63,7 @@ func report(w io.Writer, err error) int {
 
 // options are the flags of bench.
 type options struct {
+	suite   string
 	only    string
 	out     string
 	bin     string
@@ -84,17 +88,23 @@ them to --out. It exits with 0 when every bar is reached, 3 when one is missed, 
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	f := cmd.Flags()
+	f.StringVar(&o.suite, "suite", suiteNode, "what to measure: `node` or learning")
 	f.StringVar(&o.only, "only", "", "take only measures whose names begin with `PREFIX`")
 	f.StringVar(&o.out, "out", "out/bench.json", "`file` for the results; those of measures not taken are kept")
 	f.StringVar(&o.bin, "bin", "bin", "`folder` of the perigeed to measure")
 	f.StringVar(&o.profile, "profile", "", "write CPU profiles of the daemons into `folder`")
+	cmd.AddCommand(newForward())
 	f.BoolVar(&o.list, "list", false, "list the measures and their bars, and take none")
 	return cmd
 }
 
 // run takes the measures that o asks for.
 func run(ctx context.Context, o options, out io.Writer, messages *os.File) error {
-	chosen := choose(measures(), o.only)
+	all := measures(o.suite)
+	if len(all) == 0 {
+		return fmt.Errorf("%w: there is no suite %q; want %s or %s", errUsage, o.suite, suiteNode, suiteLearning)
+	}
+	chosen := choose(all, o.only)
 	if len(chosen) == 0 {
 		return fmt.Errorf("%w: no measure begins with %q; --list lists them", errUsage, o.only)
 	}

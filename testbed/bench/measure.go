@@ -20,10 +20,23 @@ type measure struct {
 	take func(ctx context.Context, b *bench) ([]figure, error)
 }
 
-// measures lists everything that is measured, in the order in which it is.
-func measures() []measure {
-	return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), orbitMeasures())
+// measures lists what is measured in a suite, in the order in which it is; nothing
+// when there is no such suite.
+func measures(suite string) []measure {
+	switch suite {
+	case suiteNode:
+		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), orbitMeasures())
+	case suiteLearning:
+		return engineMeasures()
+	}
+	return nil
 }
+
+// The suites: how bundles are carried, and how networks are run and taught.
+const (
+	suiteNode     = "node"
+	suiteLearning = "learning"
+)
 
 // choose returns the measures that have a name with the given prefix.
 func choose(all []measure, prefix string) []measure {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,7 +51,7 @@ func TestMedian(t *testing.T) {
 
 func TestMeasuresHaveNamesAndBars(t *testing.T) {
 	seen := map[string]bool{}
-	for _, m := range measures() {
+	for _, m := range slices.Concat(measures(suiteNode), measures(suiteLearning)) {
 		if seen[m.name] || m.what == "" || m.take == nil {
 			t.Errorf("measure %q is there twice, or has no words or nothing to do", m.name)
 		}
@@ -61,7 +62,7 @@ func TestMeasuresHaveNamesAndBars(t *testing.T) {
 			}
 		}
 	}
-	if got := len(choose(measures(), "codec.")); got != 3 {
+	if got := len(choose(measures(suiteNode), "codec.")); got != 3 {
 		t.Errorf("%d measures begin with codec., want 3", got)
 	}
 }
