@@ -42,8 +42,6 @@ func newView(s Shape, b border) view {
 	return v
 }
 
-func (v *view) shape() Shape { return Shape{C: v.c, H: v.h, W: v.w} }
-
 // index returns where the place (y, x) begins.
 func (v *view) index(y, x int) int { return (v.border.top+y)*v.row + (v.border.left+x)*v.c }
 

@@ -235,7 +235,7 @@ func (e *exporter) layer(i int, l *models.Layer) error {
 	case models.Pad:
 		e.pad(i, l, in[0], out)
 	case models.Upsample, models.Resize:
-		e.resize(l, in[0], out)
+		e.resize(i, l, in[0], out)
 	case models.Add, models.Sub, models.Mul, models.Div, models.Pow, models.MatMul:
 		op := map[models.Kind]string{models.Add: "Add", models.Sub: "Sub", models.Mul: "Mul", models.Div: "Div", models.Pow: "Pow", models.MatMul: "MatMul"}[l.Kind]
 		e.node(op, out, in)
@@ -343,7 +343,7 @@ func (e *exporter) pool(l *models.Layer, in, out string) {
 	e.node("AveragePool", out, []string{in}, append(window(l.Geometry()), attr{"count_include_pad", outside})...)
 }
 
-func (e *exporter) resize(l *models.Layer, in, out string) {
+func (e *exporter) resize(i int, l *models.Layer, in, out string) {
 	s := l.Scaling
 	if l.Kind == models.Upsample {
 		s = &models.Scaling{ScaleH: float32(l.Stride), ScaleW: float32(l.Stride)}
@@ -361,7 +361,12 @@ func (e *exporter) resize(l *models.Layer, in, out string) {
 		mode = "linear"
 	}
 	attrs := []attr{{"mode", mode}, {"coordinate_transformation_mode", places}, {"nearest_mode", rounding}}
-	e.node("Resize", out, []string{in, "", e.floats([]int{4}, 1, 1, s.ScaleH, s.ScaleW)}, attrs...)
+	from, to := e.dims(e.net.Reads(i)[0]), e.dims(i)
+	if int(float32(from[2])*s.ScaleH) == to[2] && int(float32(from[3])*s.ScaleW) == to[3] {
+		e.node("Resize", out, []string{in, "", e.floats([]int{4}, 1, 1, s.ScaleH, s.ScaleW)}, attrs...)
+		return
+	}
+	e.node("Resize", out, []string{in, "", "", e.ints(to...)}, attrs...) // the factors are rounded
 }
 
 // activation writes an activation.

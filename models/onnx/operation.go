@@ -233,10 +233,11 @@ func (o *operation) activation() (models.Layer, bool, error) {
 		l.Activation = models.ReLU
 	case "LeakyRelu":
 		l.Activation, l.Alpha = models.Leaky, o.float("alpha", 0.01)
-		if l.Alpha == models.LeakySlope {
-			l.Alpha = 0
-		} else if l.Alpha == 0 {
+		switch l.Alpha {
+		case 0:
 			l.Activation = models.ReLU
+		case models.LeakySlope:
+			l.Alpha = 0 // which stands for it
 		}
 	case "Clip":
 		return l, true, o.clip(&l)

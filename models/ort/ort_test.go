@@ -158,3 +158,46 @@ func TestRandomConvolutions(t *testing.T) {
 		})
 	}
 }
+
+// TestOtherLayers holds the two engines against each other on the layers that
+// convolutions are not.
+func TestOtherLayers(t *testing.T) {
+	r := open(t)
+	resize := func(s models.Scaling) models.Layer { return models.Layer{Kind: models.Resize, Scaling: &s} }
+	for name, layers := range map[string][]models.Layer{
+		"linear":   {resize(models.Scaling{H: 3, W: 9, Linear: true, Places: models.HalfPixel, ScaleH: 3.0 / 5, ScaleW: 9.0 / 4})},
+		"corners":  {resize(models.Scaling{H: 10, W: 8, Linear: true, Places: models.AlignCorners, ScaleH: 2, ScaleW: 2})},
+		"nearest":  {resize(models.Scaling{H: 7, W: 6, Places: models.HalfPixel, Rounding: models.RoundPreferFloor, ScaleH: 7.0 / 5, ScaleW: 1.5})},
+		"upsample": {{Kind: models.Upsample, Stride: 3}},
+		"pools":    {{Kind: models.AveragePool, Window: &models.Window{H: 3, W: 2, StrideH: 2, StrideW: 1, DilationH: 1, DilationW: 1, Top: 1, Right: 1}}, {Kind: models.MaxPool, Size: 2, Stride: 1, Pad: 1}},
+		"outside":  {{Kind: models.AveragePool, Size: 3, Stride: 1, Pad: 1, Outside: true}},
+		"scaled":   {{Kind: models.ReduceMax, Axes: []int{2, 3}}, {Kind: models.Mul, From: []int{0, 1}}, {Kind: models.ReduceSum, Axes: []int{1}}},
+		"turned":   {{Kind: models.Transpose, Dims: []int{0, 2, 3, 1}}, {Kind: models.Slice, Dims: []int{1, 2, 4, 3}, Starts: []int{0, 4, 0, 5}, Steps: []int{1, -2, 1, -2}}, {Kind: models.Softmax, Axis: 3}},
+		"padded":   {{Kind: models.Pad, Dims: []int{1, 7, 8, 5}, Starts: []int{0, 1, 2, 0}, Alpha: 3}, {Kind: models.ReduceMean, Axes: []int{1, 3}}},
+		"products": {{Kind: models.Reshape, Dims: []int{3, 8, 5}}, {Kind: models.Transpose, Dims: []int{0, 2, 1}}, {Kind: models.MatMul, From: []int{1, 2}}, {Kind: models.Dense, Filters: 9, Activation: models.Erf}},
+		"joined":   {{Kind: models.Activate, Activation: models.Affine, Alpha: 2, Beta: -1}, {Kind: models.Route, From: []int{1, 0}, Axis: 2}, {Kind: models.Activate, Activation: models.Clip, Alpha: -0.5, Beta: 0.5}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := models.Layer{Kind: models.Convolution, Filters: 6, Size: 1, Stride: 1}
+			g := models.Graph{Input: models.Shape{C: 6, H: 5, W: 4}, Layers: append([]models.Layer{first}, layers...), Head: 1, Outputs: []int{len(layers)}}
+			convs, err := g.Convolutions()
+			if err != nil {
+				t.Fatal(err)
+			}
+			count := 0
+			for _, c := range convs {
+				count += c.Out.C * (1 + c.Columns)
+			}
+			n, err := models.NewNetwork(g, enginetest.Noise(count, 4))
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := r.NewEngine(n, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer e.Close()
+			enginetest.Compare(t, e, enginetest.Picture(g.Input, 6))
+		})
+	}
+}
