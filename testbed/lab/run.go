@@ -146,24 +146,24 @@ func (f *flight) fly(ctx context.Context) (err error) {
 func (f *flight) setUp(ctx context.Context) error {
 	f.cut = make(chan struct{}, 1)
 	f.delivered.times = make(map[bundle.ID]int)
-	backend, err := choose(ctx, f.scenario.Backend)
-	if err != nil {
-		return err
-	}
-	f.report.Backend = backend.Name()
-	f.options.Progress.Say("link: " + backend.Name())
 	listen, err := daemon.FreeAddress(ctx)
 	if err != nil {
 		return err
 	}
-	f.link, err = backend.Up(ctx, link.Config{
+	c := link.Config{
 		Shape: link.Shape{
 			Out:  link.Lane{Rate: contact.BitRate(f.scenario.Link.Downlink)},
 			Back: link.Lane{Rate: contact.BitRate(f.scenario.Link.Uplink)},
 		},
 		Closed: true, Target: listen,
-	})
+	}
+	backend, err := link.Choose(ctx, f.scenario.Backend, c)
 	if err != nil {
+		return fmt.Errorf("choosing how to emulate the link: %w", err)
+	}
+	f.report.Backend = backend.Name()
+	f.options.Progress.Say("link: " + backend.Name())
+	if f.link, err = backend.Up(ctx, c); err != nil {
 		return fmt.Errorf("making the link: %w", err)
 	}
 	onLeft, onRight := exec.CommandContext, exec.CommandContext
@@ -171,14 +171,9 @@ func (f *flight) setUp(ctx context.Context) error {
 	switch l := f.link.(type) {
 	case *link.ProxyLink:
 		dial = l.Addr()
-	case *link.NetnsLink:
-		onLeft = func(ctx context.Context, name string, args ...string) *exec.Cmd {
-			return l.Command(ctx, link.Left, name, args...)
-		}
-		onRight = func(ctx context.Context, name string, args ...string) *exec.Cmd {
-			return l.Command(ctx, link.Right, name, args...)
-		}
-		listen = net.JoinHostPort(l.Addr(link.Right).String(), "4556")
+	case link.NamespaceLink:
+		onLeft, onRight = l.Left().Command, l.Right().Command
+		listen = net.JoinHostPort(l.Right().Addr.String(), "4556")
 		dial = listen
 	}
 	f.passes = f.scenario.passes(time.Now())
@@ -202,22 +197,6 @@ func (f *flight) takeDown(ctx context.Context) error {
 		}
 	}
 	return errors.Join(append(errs, f.link.Down(ctx))...)
-}
-
-// choose returns the backend of that name, or with auto the best that works here.
-func choose(ctx context.Context, name string) (link.Backend, error) {
-	if name == "proxy" {
-		return link.ProxyBackend{}, nil
-	}
-	netns := link.NewNetns(nil)
-	err := netns.Probe(ctx)
-	if err == nil {
-		return netns, nil
-	}
-	if name == "netns" {
-		return nil, fmt.Errorf("the scenario asks for network namespaces: %w", err)
-	}
-	return link.ProxyBackend{}, nil
 }
 
 // openWindows opens the link for each pass, and cuts it once when asked to.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -16,6 +17,7 @@ import (
 
 	"perigee/bundle/contact"
 	"perigee/bundle/dtntime"
+	"perigee/testbed/link"
 )
 
 // ErrScenario is wrapped by every error about a scenario file.
@@ -25,7 +27,7 @@ var ErrScenario = errors.New("invalid scenario")
 type Scenario struct {
 	Name    string `toml:"name"`
 	Seed    uint64 `toml:"seed"`
-	Backend string `toml:"backend"` // auto, netns or proxy
+	Backend string `toml:"backend"` // one of link.Names
 
 	Link struct {
 		Uplink   Rate `toml:"uplink"`   // ground to satellite
@@ -120,8 +122,8 @@ func (s *Scenario) check() error {
 	switch {
 	case s.Name == "":
 		return errors.New("name is empty")
-	case s.Backend != "auto" && s.Backend != "netns" && s.Backend != "proxy":
-		return fmt.Errorf("backend is %q, want auto, netns or proxy", s.Backend)
+	case !slices.Contains(link.Names(), s.Backend):
+		return fmt.Errorf("backend is %q, want one of %s", s.Backend, strings.Join(link.Names(), ", "))
 	case s.Link.Uplink == 0 || s.Link.Downlink == 0:
 		return errors.New("link.uplink and link.downlink are required, such as \"100 kbit/s\"")
 	case s.Passes.Length < dtntime.Second || s.Passes.Gap < dtntime.Second:

@@ -1,13 +1,15 @@
 // Package link emulates the links of a constellation between real daemons.
 //
-// A link joins a left and a right end, has a rate and a delay each way, and is
+// A link joins a left and a right end, treats what passes as its shape says, and is
 // open in windows: outside of them nothing passes and nobody is told. It owns
 // whatever stands in for the space between the ends, and takes all of it down
 // again. It refuses to know orbits, plans and bundles.
 //
-// Two backends make links: ProxyBackend relays TCP connections on loopback and
-// needs no rights; NetnsBackend joins network namespaces, carries every protocol
-// and needs root.
+// Four backends make links. Three join network namespaces, carry every protocol over
+// IPv4 and need root: NetemBackend leaves the work to the kernel's netem,
+// TunBackend does it in this process, and NetnsBackend has a rate and nothing else.
+// ProxyBackend relays TCP connections on loopback and needs no rights. Choose finds
+// the best one that there is.
 package link
 
 import (
@@ -29,12 +31,6 @@ var (
 	ErrDown = errors.New("link is down")
 )
 
-// Limits on shapes.
-const (
-	MaxRate  = 100 * contact.GigabitPerSecond
-	MaxDelay = time.Hour
-)
-
 // A Backend makes links.
 type Backend interface {
 	// Name is how people choose the backend.
@@ -42,6 +38,9 @@ type Backend interface {
 	// Probe tries whether the backend works here. Its error wraps
 	// ErrUnavailable and says why.
 	Probe(ctx context.Context) error
+	// Check tells whether the backend can make such a link. Its error wraps
+	// ErrUnsupported when another backend might.
+	Check(c Config) error
 	// Up makes a link. The caller takes it down.
 	Up(ctx context.Context, c Config) (Link, error)
 }
@@ -62,42 +61,13 @@ type Link interface {
 	Down(ctx context.Context) error
 }
 
-// Config describes a link.
-type Config struct {
-	Shape Shape
-	// Closed makes the link begin outside a window.
-	Closed bool
-
-	// Listen is the address at which a proxy awaits connections from the left,
-	// 127.0.0.1 and a free port if empty. Only ProxyBackend uses it.
-	Listen string
-	// Target is the address to the right that a proxy relays connections to.
-	// Only ProxyBackend uses it.
-	Target string
-}
-
-// Shape is how a link treats what passes.
-type Shape struct {
-	Out  Lane // from left to right
-	Back Lane // from right to left
-}
-
-// Lane is one direction of a link.
-type Lane struct {
-	Rate  contact.BitRate // 0 for no limit
-	Delay time.Duration   // one way
-}
-
-func (s Shape) check() error {
-	for name, l := range map[string]Lane{"out": s.Out, "back": s.Back} {
-		if l.Rate > MaxRate {
-			return fmt.Errorf("link shape, %s: rate of %d bit/s is more than %d", name, l.Rate, MaxRate)
-		}
-		if l.Delay < 0 || l.Delay > MaxDelay {
-			return fmt.Errorf("link shape, %s: delay %v is not between 0 and %v", name, l.Delay, MaxDelay)
-		}
-	}
-	return nil
+// A NamespaceLink is a Link whose ends are network namespaces that came with it and
+// go with it. Programs run at an end by its Command; they must have ended before the
+// link is taken down.
+type NamespaceLink interface {
+	Link
+	Left() Namespace
+	Right() Namespace
 }
 
 // Stats counts what a link has carried.
@@ -106,14 +76,25 @@ type Stats struct {
 	Windows   int // begun so far
 }
 
-// Flow counts what passed in one direction.
+// Flow counts what passed in one direction. A backend leaves what it cannot count at
+// zero: a proxy knows bytes alone, and the kernel tells no cause of a loss.
 type Flow struct {
-	// Bytes is the payload of TCP for a proxy, and whole frames for network
-	// namespaces.
-	Bytes int64
-	// Busy is how long the bytes took at the rate of the lane. It does not grow
-	// where the rate has no limit.
+	// Packets and Bytes are what has arrived: the payload of TCP for a proxy,
+	// packets of IP for tun, and whole frames for netns and netem.
+	Packets int64
+	Bytes   int64
+	// Busy is how long the lane was sending at its rate, also what was then lost.
+	// It does not grow where the rate has no limit.
 	Busy time.Duration
+
+	Lost       int64 // packets lost at random
+	Overflowed int64 // packets that found the queue full
+	Cut        int64 // packets lost to the end of a window, or sent outside of one
+	Duplicated int64 // packets that arrived twice
+	Refused    int64 // packets that the receiving end would not take
+	// Late is the most that a packet was late beyond its delay, because the
+	// machine was busy.
+	Late time.Duration
 }
 
 // Cut ends the window of l for d and then begins the next one, sooner if ctx ends.
@@ -154,4 +135,47 @@ func busy(n int64, rate contact.BitRate) time.Duration {
 	bits, r := n*8, int64(rate)
 	// Apart for seconds and the rest, so that the product cannot overflow.
 	return time.Duration(bits/r*perSecond) + time.Duration(float64(bits%r)/float64(r)*float64(perSecond))
+}
+
+// Names of backends, and Auto for the best that there is.
+const (
+	Auto  = "auto"
+	netem = "netem"
+	tun   = "tun"
+	netns = "netns"
+	proxy = "proxy"
+)
+
+// Names are the values that Choose takes.
+func Names() []string { return []string{Auto, netem, tun, netns, proxy} }
+
+// Choose returns the backend of that name. For Auto it is the first of netem, tun,
+// netns and proxy that works here and can make the link c.
+func Choose(ctx context.Context, name string, c Config) (Backend, error) {
+	return choose(ctx, []Backend{NewNetem(nil), NewTun(nil), NewNetns(nil), ProxyBackend{}}, name, c)
+}
+
+func choose(ctx context.Context, backends []Backend, name string, c Config) (Backend, error) {
+	var refusals []error
+	for _, b := range backends {
+		if name != Auto && name != b.Name() {
+			continue
+		}
+		err := b.Check(c)
+		if err == nil {
+			err = b.Probe(ctx)
+		}
+		if err == nil {
+			return b, nil
+		}
+		mayGoOn := errors.Is(err, ErrUnsupported) || errors.Is(err, ErrUnavailable)
+		if name != Auto || !mayGoOn || ctx.Err() != nil {
+			return nil, err
+		}
+		refusals = append(refusals, err)
+	}
+	if refusals == nil {
+		return nil, fmt.Errorf("there is no link backend %q; there are %v", name, Names())
+	}
+	return nil, fmt.Errorf("no link backend can make this link here:\n%w", errors.Join(refusals...))
 }

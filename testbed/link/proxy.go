@@ -37,7 +37,7 @@ const (
 type ProxyBackend struct{}
 
 // Name implements Backend.
-func (ProxyBackend) Name() string { return "proxy" }
+func (ProxyBackend) Name() string { return proxy }
 
 // Probe implements Backend: it listens on loopback.
 func (ProxyBackend) Probe(ctx context.Context) error {
@@ -48,16 +48,21 @@ func (ProxyBackend) Probe(ctx context.Context) error {
 	return l.Close()
 }
 
-// Up implements Backend. The link is a *ProxyLink.
-func (ProxyBackend) Up(ctx context.Context, c Config) (Link, error) {
+// Check implements Backend.
+func (ProxyBackend) Check(c Config) error {
 	if c.Target == "" {
-		return nil, errors.New("making a proxy link: no target; name the address to relay connections to")
+		return fmt.Errorf("%w: proxy needs the address that it is to relay connections to", ErrUnsupported)
+	}
+	return c.without(proxy, hasJitter, hasLoss, hasDuplication, hasQueueLimit, hasKeptQueue, hasKeptFlight, hasMTU, hasNames)
+}
+
+// Up implements Backend. The link is a *ProxyLink.
+func (b ProxyBackend) Up(ctx context.Context, c Config) (Link, error) {
+	if err := b.Check(c); err != nil {
+		return nil, err
 	}
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:0"
-	}
-	if err := c.Shape.check(); err != nil {
-		return nil, err
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
@@ -126,7 +131,7 @@ func (p *ProxyLink) Addr() string { return p.listener.Addr().String() }
 
 // Set implements Link.
 func (p *ProxyLink) Set(_ context.Context, s Shape) error {
-	if err := s.check(); err != nil {
+	if err := (Config{Shape: s}).without(proxy, hasJitter, hasLoss, hasDuplication, hasQueueLimit); err != nil {
 		return err
 	}
 	p.out.reshape(s.Out)

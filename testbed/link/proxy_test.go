@@ -117,7 +117,7 @@ func TestProxyRateAndDelay(t *testing.T) {
 		{100 * contact.MegabitPerSecond, 5 * time.Millisecond, 5_000_000},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRig(t, Config{Shape: Shape{Out: Lane{c.rate, c.delay}, Back: Lane{8 * c.rate, 0}}})
+			r := newRig(t, Config{Shape: Shape{Out: Lane{Rate: c.rate, Delay: c.delay}, Back: Lane{Rate: 8 * c.rate}}})
 			left, right := r.connect(t)
 			data := bytes.Repeat([]byte("0123456789"), c.size/10)
 			start := time.Now()
@@ -208,7 +208,7 @@ func isTimeout(err error) bool {
 
 func TestProxyEndOfStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, Config{Shape: Shape{Out: Lane{contact.MegabitPerSecond, time.Second}, Back: Lane{0, time.Second}}})
+		r := newRig(t, Config{Shape: Shape{Out: Lane{Rate: contact.MegabitPerSecond, Delay: time.Second}, Back: Lane{Delay: time.Second}}})
 		left, right := r.connect(t)
 		if _, err := left.Write([]byte("last words")); err != nil {
 			t.Fatal(err)
@@ -222,7 +222,7 @@ func TestProxyEndOfStream(t *testing.T) {
 
 func TestProxyWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, Config{Shape: Shape{Out: Lane{80 * contact.KilobitPerSecond, 100 * time.Millisecond}}})
+		r := newRig(t, Config{Shape: Shape{Out: Lane{Rate: 80 * contact.KilobitPerSecond, Delay: 100 * time.Millisecond}}})
 		left, right := r.connect(t)
 		writing := make(chan error, 1)
 		go func() {

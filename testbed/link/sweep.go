@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -9,19 +10,28 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 )
 
-// namePrefix begins the name of every namespace that this package makes. The
+// namePrefix begins the name of every namespace that this package names. The
 // process that made it follows, then the link and the part of it: pg1234-1-l.
 const namePrefix = "pg"
 
 var ownName = regexp.MustCompile(`^` + namePrefix + `([1-9][0-9]{0,9})-[0-9]+-[lmr]$`)
 
+// mark is the alias of the loopback interface in a namespace whose name was given by
+// somebody: the only thing about it that tells whose it is.
+func mark(pid int) string { return "perigee link of process " + strconv.Itoa(pid) }
+
+var ownMark = regexp.MustCompile(`^perigee link of process ([1-9][0-9]{0,9})$`)
+
 // Sweep removes the namespaces that links of processes now dead have left behind,
-// and returns their names. It touches no others.
-func (b *NetnsBackend) Sweep(ctx context.Context) ([]string, error) {
-	return sweep(ctx, b.run, alive)
+// and returns their names. It touches no others. It works through run, RunCommand if
+// nil.
+func Sweep(ctx context.Context, run Runner) ([]string, error) {
+	if run == nil {
+		run = RunCommand
+	}
+	return sweep(ctx, run, alive)
 }
 
 // alive tells whether a process exists. Its number may be another's by now; then
@@ -37,12 +47,8 @@ func sweep(ctx context.Context, run Runner, alive func(pid int) bool) (removed [
 		return nil, fmt.Errorf("sweeping up after links: %w", err)
 	}
 	for _, name := range sortedKeys(there) {
-		match := ownName.FindStringSubmatch(name)
-		if match == nil {
-			continue
-		}
-		pid, e := strconv.Atoi(match[1])
-		if e != nil || alive(pid) {
+		pid, ok := maker(ctx, run, name)
+		if !ok || alive(pid) {
 			continue
 		}
 		if _, e := run(ctx, "ip", "netns", "del", name); e != nil {
@@ -54,20 +60,34 @@ func sweep(ctx context.Context, run Runner, alive func(pid int) bool) (removed [
 	return removed, err
 }
 
-// namespaces returns the names of all network namespaces.
-func namespaces(ctx context.Context, run Runner) (map[string]bool, error) {
-	text, err := run(ctx, "ip", "netns", "list")
-	if err != nil {
-		return nil, err
-	}
-	names := make(map[string]bool)
-	for line := range strings.Lines(string(text)) {
-		// A number may follow the name: "pg1-1-l (id: 0)".
-		if fields := strings.Fields(line); len(fields) > 0 {
-			names[fields[0]] = true
+// maker returns the process that made a namespace, if it was one for a link.
+func maker(ctx context.Context, run Runner, namespace string) (pid int, ok bool) {
+	match := ownName.FindStringSubmatch(namespace)
+	if match == nil {
+		// One that cannot be looked into is not ours, or just going away.
+		text, err := run(ctx, "ip", "-n", namespace, "-j", "link", "show", "dev", "lo")
+		if err != nil {
+			return 0, false
 		}
+		match = ownMark.FindStringSubmatch(parseAlias(text))
 	}
-	return names, nil
+	if match == nil {
+		return 0, false
+	}
+	pid, err := strconv.Atoi(match[1])
+	return pid, err == nil
+}
+
+// parseAlias finds the alias of one device in the output of ip -j link show. It is
+// empty when there is none.
+func parseAlias(text []byte) string {
+	var devices []struct {
+		Alias string `json:"ifalias"`
+	}
+	if err := json.Unmarshal(text, &devices); err != nil || len(devices) != 1 {
+		return ""
+	}
+	return devices[0].Alias
 }
 
 func sortedKeys(m map[string]bool) []string {
