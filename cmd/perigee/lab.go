@@ -21,7 +21,7 @@ func newLab(e *env) *cobra.Command {
 	c := group("lab", "Run scenarios with real daemons on emulated links",
 		`Scenarios start daemons as processes of their own, join them by emulated links
 and measure what they do.`)
-	c.AddCommand(newLabRun(e), newLabReport(e))
+	c.AddCommand(newLabRun(e), newLabLink(e), newLabReport(e))
 	return c
 }
 
@@ -36,7 +36,7 @@ type labRun struct {
 func (o *labRun) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.out, "out", filepath.Join("out", "demo"), "`folder` of the results")
 	f.StringVar(&o.perigeed, "perigeed", "", "`path` of the daemon's program (default: beside this one)")
-	f.StringVar(&o.backend, "backend", "", "emulate the link by auto, netns or `proxy` (default: what the scenario says)")
+	f.StringVar(&o.backend, "backend", "", "emulate the link by auto, netem, tun, netns or `proxy` (default: what the scenario says)")
 	f.IntVar(&o.kill, "kill", 0, "kill the satellite's daemon so many `times` at random moments")
 	f.Uint64Var(&o.killSeed, "kill-seed", 0, "`seed` of these moments (default: random, printed)")
 }

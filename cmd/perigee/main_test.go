@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"perigee/bundle/bundletest"
 	"perigee/bundle/dtntime"
 	"perigee/models"
+	"perigee/testbed/link"
 )
 
 // scriptNow is the time in the scripts: 2026-06-01T00:10:00Z.
@@ -37,6 +39,12 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": checkCode, "weights": writeWeights},
+		Condition: func(name string) (bool, error) {
+			if name != "links" {
+				return false, fmt.Errorf("there is no condition %q", name)
+			}
+			return link.NewTun(nil).Probe(t.Context()) == nil, nil
+		},
 	})
 }
 
