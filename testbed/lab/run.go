@@ -161,6 +161,12 @@ func (f *flight) setUp(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("choosing how to emulate the link: %w", err)
 	}
+	if _, relays := backend.(link.ProxyBackend); !relays {
+		// What a run that was killed has left behind.
+		if _, err := link.Sweep(ctx, nil); err != nil {
+			return err
+		}
+	}
 	f.report.Backend = backend.Name()
 	f.options.Progress.Say("link: " + backend.Name())
 	if f.link, err = backend.Up(ctx, c); err != nil {
