@@ -46,6 +46,10 @@ const (
 	// DutyAssemble: a fragment to be kept until its bundle is whole (RFC 9171
 	// section 5.9).
 	DutyAssemble Duty = 3
+	// DutyGroup: to be handed to every application that is registered at a
+	// non-singleton endpoint, and sent to every neighbour (RFC 9171 sections 5.3
+	// and 5.7).
+	DutyGroup Duty = 4
 )
 
 // String names the duty.
@@ -57,6 +61,8 @@ func (d Duty) String() string {
 		return "deliver"
 	case DutyAssemble:
 		return "assemble"
+	case DutyGroup:
+		return "group"
 	}
 	return "none"
 }
@@ -126,6 +132,9 @@ type Record struct {
 	From, Own Episode
 	// Attempts counts the transmissions under Own.
 	Attempts uint32
+
+	// Spread is what is left to be done under DutyGroup.
+	Spread Spread
 }
 
 // Lane is the queue that the bundle stands in.

@@ -13,8 +13,8 @@ import (
 // Limits on what is encoded.
 const (
 	// maxMeta is the longest encoding of what a record says beside the bytes of
-	// the bundle: six EIDs, each up to bundle.MaxEIDText, and numbers.
-	maxMeta = 16 << 10
+	// the bundle: six EIDs, each up to bundle.MaxEIDText, a spread and numbers.
+	maxMeta = 32 << 10
 	// maxCounterName is the longest name of a counter in bytes.
 	maxCounterName = 256
 )
@@ -57,6 +57,19 @@ func appendEpisode(b []byte, e store.Episode) []byte {
 	return binary.AppendUvarint(b, e.SeqNum)
 }
 
+// Marks of a record: what it is, and which fields stand at its end.
+const (
+	markAge = 1 << iota
+	markCustodial
+	markForwarded
+	markSpread
+)
+
+func recordMarks(r *store.Record) byte {
+	return boolByte(r.HasAge)*markAge | boolByte(r.Custodial)*markCustodial | boolByte(r.Forwarded > 0)*markForwarded |
+		boolByte(r.Spread != "")*markSpread
+}
+
 // appendRecord appends r.
 func appendRecord(b []byte, r *store.Record) []byte {
 	b = binary.AppendUvarint(b, uint64(r.Handle))
@@ -64,7 +77,7 @@ func appendRecord(b []byte, r *store.Record) []byte {
 	b = appendEID(b, r.Destination)
 	b = appendEID(b, r.ReportTo)
 	b = appendEID(b, r.Previous)
-	b = append(b, byte(r.Priority), byte(r.Duty), boolByte(r.HasAge)|boolByte(r.Custodial)<<1|boolByte(r.Forwarded > 0)<<2)
+	b = append(b, byte(r.Priority), byte(r.Duty), recordMarks(r))
 	for _, n := range [...]uint64{
 		uint64(r.Flags), uint64(r.Received), uint64(r.Expiry), uint64(r.AgeReceived),
 		uint64(r.HeaderLen), uint64(r.PayloadLen), uint64(r.Size), uint64(r.Attempts),
@@ -78,6 +91,10 @@ func appendRecord(b []byte, r *store.Record) []byte {
 	}
 	if r.Forwarded > 0 {
 		b = binary.AppendUvarint(b, uint64(r.Forwarded))
+	}
+	if r.Spread != "" {
+		b = binary.AppendUvarint(b, uint64(len(r.Spread)))
+		b = append(b, r.Spread...)
 	}
 	return b
 }
@@ -206,7 +223,7 @@ func (d *decoder) record() store.Record {
 	r.Priority = bundle.Priority(d.byte())
 	r.Duty = store.Duty(d.byte())
 	marks := d.byte()
-	r.HasAge, r.Custodial = marks&1 != 0, marks&2 != 0
+	r.HasAge, r.Custodial = marks&markAge != 0, marks&markCustodial != 0
 	r.Flags = bundle.Flags(d.uint())
 	r.Received = dtntime.Time(d.uint())
 	r.Expiry = dtntime.Time(d.uint())
@@ -220,8 +237,11 @@ func (d *decoder) record() store.Record {
 	if r.ID.Fragment {
 		r.Total = d.uint()
 	}
-	if marks&4 != 0 {
+	if marks&markForwarded != 0 {
 		r.Forwarded = d.size()
+	}
+	if marks&markSpread != 0 {
+		r.Spread = store.Spread(d.text(store.MaxSpread))
 	}
 	return r
 }
@@ -244,10 +264,14 @@ func (d *decoder) end() error {
 }
 
 // checkRecord tells whether r comes back from its encoding as it went in. It
-// fails for dtn EIDs that no parser would accept and for negative sizes.
+// fails for dtn EIDs that no parser would accept, for negative sizes and for a spread
+// that is too long.
 func checkRecord(r *store.Record) error {
 	if r.HeaderLen < 0 || r.PayloadLen < 0 || r.Size < 0 {
 		return fmt.Errorf("record of bundle %s has a negative length", r.ID)
+	}
+	if len(r.Spread) > store.MaxSpread {
+		return fmt.Errorf("record of bundle %s has a spread of %d bytes; the limit is %d", r.ID, len(r.Spread), store.MaxSpread)
 	}
 	return checkEIDs(r.ID.Source, r.Destination, r.ReportTo, r.Previous, r.From.Custodian, r.Own.Custodian)
 }

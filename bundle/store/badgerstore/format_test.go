@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
+	"strings"
 	"testing"
 
 	"perigee/bundle"
@@ -31,6 +32,8 @@ func records() []store.Record {
 		Custodial: true, Attempts: math.MaxUint32,
 		From: store.Episode{Custodian: bundle.DTN("x", ""), SeqID: math.MaxUint64, SeqNum: 1},
 		Own:  store.Episode{Custodian: bundle.IPN(5, 0), SeqID: 2, SeqNum: math.MaxUint64},
+
+		Spread: store.Spread(strings.Repeat("9", store.MaxSpread)),
 	}
 	return []store.Record{{}, full}
 }

@@ -95,6 +95,7 @@ func testUpdate(t *testing.T, open Open) {
 		t.Errorf("%d custodial bundles, want 0", n)
 	}
 	r.Attempts++
+	r.Spread = store.MakeSpread([]uint64{7}, []bundle.EID{bundle.IPN(2, 0)})
 	mustCommit(t, s, store.Update{Record: r})
 	s = reopen()
 	mustCheck(t, s, 6, r)

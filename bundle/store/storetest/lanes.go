@@ -23,6 +23,7 @@ func someLanes() []store.Lane {
 		{Duty: store.DutyForward, Destination: bundle.DTN("sat", "a/b"), Priority: bundle.PriorityNormal},
 		{Duty: store.DutyDeliver, Destination: bundle.IPN(3, 11)},
 		{Duty: store.DutyAssemble, Destination: bundle.IPN(3, 11)},
+		{Duty: store.DutyGroup, Destination: bundle.DTN("sat", "~all")},
 	}
 }
 
