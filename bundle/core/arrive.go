@@ -77,15 +77,17 @@ func (c *Core) admissible(a *Arrival, id bundle.ID) error {
 	switch {
 	case p.Destination.IsNull():
 		return unacceptable("%s goes to the null endpoint", id)
-	case !p.Destination.IsSingleton():
-		return unacceptable("%s goes to %s, which is not one node's", id, p.Destination)
 	case c.cfg.MaxBundle > 0 && a.Size > c.cfg.MaxBundle:
 		return unacceptable("%w: %s has %d bytes, the limit is %d", errTooLarge, id, a.Size, c.cfg.MaxBundle)
 	}
-	if !c.isLocal(p.Destination) {
+	if !c.endsHere(p.Destination) {
 		return nil
 	}
 	switch {
+	case !p.Destination.IsSingleton() && a.Custody:
+		return unacceptable("custody needs one destination, and %s may be several", p.Destination)
+	case !p.Destination.IsSingleton() && c.cfg.MaxGroup > 0 && a.Size > c.cfg.MaxGroup:
+		return unacceptable("%w: %s has %d bytes, and bundles for non-singleton endpoints may take %d", errTooLarge, id, a.Size, c.cfg.MaxGroup)
 	case p.Flags&bundle.FlagFragment != 0 && c.cfg.MaxBundle > 0 && p.TotalLength > uint64(c.cfg.MaxBundle):
 		return unacceptable("%w: %s is of a bundle of %d bytes, the limit is %d", errTooLarge, id, p.TotalLength, c.cfg.MaxBundle)
 	case p.Destination == c.cfg.Node && a.Admin == nil:
@@ -117,7 +119,7 @@ func (c *Core) isSpent(a *Arrival) (bundle.Reason, string) {
 		return bundle.ReasonBlockUnsupported, "has a block that is not known here and wants the bundle deleted then"
 	}
 	hops, ok := b.HopCount()
-	if !ok || c.isLocal(b.Primary.Destination) {
+	if !ok || c.endsHere(b.Primary.Destination) {
 		return 0, ""
 	}
 	if _, more := hops.Next(); !more {
@@ -138,6 +140,10 @@ func (c *Core) take(a *Arrival, id bundle.ID) {
 		c.turnAway(a, id, err)
 		return
 	}
+	if !rec.Destination.IsSingleton() && c.audience(&rec, c.goesOn(a)) == "" {
+		c.reachesNobody(a, &rec)
+		return
+	}
 	if !c.hasLane(rec.Lane()) {
 		c.turnAway(a, id, refuse(convergence.RefuseNoResources, fmt.Errorf("%w: %s goes to one destination more than the %d that may be waited for", ErrNoSpace, id, maxLanes)))
 		return
@@ -153,7 +159,7 @@ func (c *Core) take(a *Arrival, id bundle.ID) {
 	ops = append(ops, store.Put{Record: rec})
 	parts := func(error) {}
 	switch rec.Duty {
-	case store.DutyDeliver:
+	case store.DutyDeliver, store.DutyGroup:
 		var more []store.Op
 		more, parts = c.supersede(id)
 		ops = append(ops, more...)
@@ -209,14 +215,16 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 		HeaderLen: a.HeaderLen, PayloadLen: int64(b.Payload.Length), Size: a.Size,
 		Previous: c.from(a),
 	}
-	if c.isLocal(rec.Destination) {
+	switch {
+	case id.Fragment && c.endsHere(rec.Destination):
+		rec.Duty = store.DutyAssemble
+	case c.isLocal(rec.Destination):
 		rec.Duty = store.DutyDeliver
+	case !rec.Destination.IsSingleton():
+		rec.Duty, rec.Spread = store.DutyGroup, c.audience(&rec, c.goesOn(a))
 	}
 	if id.Fragment {
 		rec.Total = b.Primary.TotalLength
-		if rec.Duty == store.DutyDeliver {
-			rec.Duty = store.DutyAssemble
-		}
 	}
 	if a.Link == 0 {
 		rec.Priority = a.Priority
@@ -300,112 +308,6 @@ func (c *Core) number(rec *store.Record) ([]store.Op, []custody.Reservation, err
 		ops = append(ops, store.SetCounter{Name: k.Name, Value: k.Value})
 	}
 	return ops, keep, nil
-}
-
-// isOver tells whether this node is done with a bundle that it no longer holds.
-//
-// A bundle that comes under another custody episode may be its last copy and is
-// taken anew, unless it was delivered here. A node that takes no custody passes on
-// whatever a custodian sends, however often: the copy before may have been lost
-// behind it.
-func (c *Core) isOver(a *Arrival) bool {
-	gone := a.Known.Gone
-	if gone.Reason == store.GoneDelivered || gone.Reason == store.GoneRemoved {
-		return true
-	}
-	blk, custodial := c.peerOf(c.from(a)).Points.CustodyOf(a.Bundle)
-	if !custodial || blk.Custodian.Node() == c.cfg.Node {
-		return true
-	}
-	asked, ok := c.asked(a)
-	return ok && asked == gone.From && !c.peerOf(c.from(a)).ION
-}
-
-// discard drops a copy of a bundle that this node is done with, and tells its
-// custodian that it can be.
-func (c *Core) discard(a *Arrival, id bundle.ID) {
-	if asked, ok := c.asked(a); ok && a.Known.Gone.Reason != store.GoneRemoved && asked.Custodian.Node() != c.cfg.Node {
-		c.owe(asked, a.Bundle.Primary.Destination, true, c.expiry(a.Bundle))
-	}
-	c.duplicate(a, id)
-}
-
-// again handles a copy of a bundle that this node holds.
-//
-// A copy under the episode that this node took over is a retransmission. A copy
-// under another is a custody of its own: the bundle may have come back in a loop,
-// and then the custodian that took it from here has let go of it. So it gets a new
-// number, and what still comes about the old one releases nothing.
-func (c *Core) again(a *Arrival, id bundle.ID) {
-	asked, ok := c.asked(a)
-	rec := *a.Known.Live
-	if e := c.entries[rec.Handle]; e != nil {
-		rec = e.rec
-	}
-	switch {
-	case !ok || asked.Custodian.Node() == c.cfg.Node || c.leaving[rec.Handle] || rec.Flags&bundle.FlagFragment != 0:
-		c.duplicate(a, id)
-	case rec.Custodial && (asked == rec.From || rec.Duty == store.DutyDeliver):
-		c.owe(asked, rec.Destination, true, rec.Expiry)
-		c.duplicate(a, id)
-	default:
-		c.assume(a, rec, asked)
-	}
-}
-
-// assume takes custody of a bundle that is here already, under another episode or
-// none.
-func (c *Core) assume(a *Arrival, rec store.Record, asked store.Episode) {
-	if why := c.declines(&rec, asked); why != custody.RefusalNone {
-		c.decline(asked, &rec, why)
-		c.duplicate(a, rec.ID)
-		return
-	}
-	rec.From, rec.Custodial, rec.Forwarded = asked, true, 0
-	var ops []store.Op
-	var keep []custody.Reservation
-	if rec.Duty == store.DutyForward {
-		var err error
-		if ops, keep, err = c.number(&rec); err != nil {
-			c.turnAway(a, rec.ID, err)
-			return
-		}
-	}
-	c.arriving[rec.ID] = true
-	token, peer := a.Token, c.from(a)
-	c.persist(token, nil, func(err error) {
-		delete(c.arriving, rec.ID)
-		if err != nil {
-			c.do(Reply{token, storeError(fmt.Errorf("taking custody of %s: %w", rec.ID, err))})
-			return
-		}
-		c.numbers.Kept(keep)
-		c.counters.Duplicates++
-		c.notify(app.EventDuplicate, rec.ID, peer, rec.Size, "")
-		c.do(Reply{Token: token})
-		if c.updating[rec.Handle].left {
-			return // sent on meanwhile, so the custodian must not rely on this node
-		}
-		c.counters.CustodyAccepted++
-		c.notify(app.EventCustodyAccepted, rec.ID, asked.Custodian, 0, "a copy was here already")
-		c.owe(asked, rec.Destination, true, rec.Expiry)
-		e := c.entries[rec.Handle]
-		if e == nil {
-			return // parked; it is read as it is now
-		}
-		e.rec.From, e.rec.Custodial, e.rec.Own, e.rec.Forwarded = rec.From, true, rec.Own, 0
-		if rec.Duty == store.DutyForward {
-			c.book.Hold(rec.Handle, rec.Own.SeqID, rec.Own.SeqNum)
-			c.book.Renumber(rec.Handle, rec.Own.SeqID, rec.Own.SeqNum)
-		}
-	}, append(ops, store.Update{Record: rec})...)
-}
-
-// duplicate acknowledges a copy and keeps nothing of it.
-func (c *Core) duplicate(a *Arrival, id bundle.ID) {
-	c.counters.Duplicates++
-	c.notify(app.EventDuplicate, id, c.from(a), a.Size, "")
-	c.do(Reply{Token: a.Token})
 }
 
 // from returns the node that a bundle came from, null for applications. Where the

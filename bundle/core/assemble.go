@@ -262,6 +262,9 @@ func (c *Core) assembled(ev Assembled) {
 		return
 	}
 	rec := c.wholeRecord(&ev, a)
+	if !rec.Destination.IsSingleton() {
+		rec.Duty, rec.Spread = store.DutyGroup, c.audience(&rec, true)
+	}
 	ops, count := append([]store.Op{store.Put{Record: rec}}, a.deletes()...), len(a.fragments)
 	c.persist(ev.Token, nil, func(err error) {
 		if err != nil {

@@ -23,93 +23,36 @@ import (
 	"perigee/convergence"
 )
 
-// Config is what a node is. Node, NextHandle, Counter and Stamp are required.
-type Config struct {
-	// Node is the node ID, an administrative endpoint.
-	Node bundle.EID
-	// Neighbours are the nodes that this one has links with.
-	Neighbours []Neighbour
-	// Routes are the static routes, and Plan the contact plan, nil for none.
-	Routes *route.Table
-	Plan   *contact.Plan
-
-	// AcceptCustody lets this node become custodian of others' bundles.
-	AcceptCustody bool
-	// Custody says which of them.
-	Custody CustodyPolicy
-	// Peers says how custody travels with other nodes, by node ID.
-	Peers map[bundle.EID]CustodyPeer
-	// Aggregate is how long custody signals are gathered before they are sent.
-	Aggregate dtntime.Duration
-	// StatusReports lets this node send the status reports that bundles ask for.
-	StatusReports bool
-	// NoClock tells that the time given to Step measures spans only: bundles are
-	// made without a time of creation and expire by their age.
-	NoClock bool
-	// MaxBundle is the largest bundle taken, in bytes.
-	MaxBundle int64
-	// MaxAssembling is how many bytes of fragments may wait for the rest of
-	// their bundles; 0 for no limit.
-	MaxAssembling int64
-
-	// NextHandle reserves a handle of the store.
-	NextHandle func() store.Handle
-	// MaxResident is the most bundles that are kept in memory, in round numbers;
-	// the others are read from the store when their turn comes. At least 8;
-	// 0: DefaultMaxResident.
-	MaxResident int
-	// Counter reads a counter of the store.
-	Counter func(name string) (uint64, error)
-	// Stamp returns a creation timestamp that was never used before.
-	Stamp func(now dtntime.Time) bundle.Timestamp
-}
-
-// Neighbour is a node that this one has a link with.
-type Neighbour struct {
-	Peer bundle.EID
-	// Always keeps the link up at all times. Otherwise it is up during the
-	// contacts that the plan has between the two nodes, in either direction.
-	Always bool
-	// Dial lets this node open the session; otherwise it waits for the peer.
-	Dial bool
-}
-
-// Guard is how long before the end of a contact the last byte must have left, for
-// clocks that differ.
-const Guard = 200 * dtntime.Millisecond
-
-// hangupLead is how long before the end of its last contact a session is ended, so
-// that its orderly end still fits into the contact.
-const hangupLead = Guard / 2
-
 // Core is the state of a node.
 type Core struct {
-	cfg        Config
-	router     *route.Router
-	plan       *contact.Plan
-	numbers    *custody.Numbers
-	book       *custody.Book
-	signals    *custody.Signals
-	neighbours map[bundle.EID]*neighbour
-	order      []*neighbour // in order of EID
-	links      map[LinkID]*neighbour
-	entries    map[store.Handle]*entry
-	arriving   map[bundle.ID]bool
-	commits    map[Token]pending
-	endpoints  map[bundle.EID]*endpoint
-	receivers  map[Token]bundle.EID
-	expiries   timers.Timers[store.Handle]
-	holds      timers.Timers[store.Handle] // of entries that no route takes for the time being
-	assembling assembling
-	reports    reports
-	counters   app.Counters
-	declined   [custody.Refusals]uint64 // custody that this node did not take, by reason
-	answered   episodes                 // of fragments that were refused
-	rejected   [custody.Rejections]uint64
-	allowance  *custody.Allowance
-	flushNext  dtntime.Time // when flushSignals may have something to do
-	lastToken  Token
-	stopping   bool
+	cfg           Config
+	router        *route.Router
+	plan          *contact.Plan
+	numbers       *custody.Numbers
+	book          *custody.Book
+	signals       *custody.Signals
+	neighbours    map[bundle.EID]*neighbour
+	order         []*neighbour // in order of EID
+	links         map[LinkID]*neighbour
+	entries       map[store.Handle]*entry
+	arriving      map[bundle.ID]bool
+	commits       map[Token]pending
+	endpoints     map[bundle.EID]*endpoint
+	receivers     map[Token]seat
+	registrations map[uint64]*registration
+	groups        groups
+	expiries      timers.Timers[store.Handle]
+	holds         timers.Timers[store.Handle] // of entries that no route takes for the time being
+	assembling    assembling
+	reports       reports
+	counters      app.Counters
+	declined      [custody.Refusals]uint64 // custody that this node did not take, by reason
+	answered      episodes                 // of fragments that were refused
+	rejected      [custody.Rejections]uint64
+	allowance     *custody.Allowance
+	flushNext     dtntime.Time // when flushSignals may have something to do
+	lastToken     Token
+	stopping      bool
 
 	// What is to become durable: Puts, Deletes, and Updates with whether a Delete
 	// has followed.
@@ -157,28 +100,29 @@ func New(cfg Config) (*Core, error) {
 	}
 	cfg.MaxResident = max(cfg.MaxResident, minResident)
 	c := &Core{
-		cfg:        cfg,
-		plan:       cfg.Plan,
-		numbers:    custody.NewNumbers(cfg.Counter),
-		book:       custody.NewBook(),
-		signals:    custody.NewSignals(),
-		allowance:  custody.NewAllowance(),
-		neighbours: make(map[bundle.EID]*neighbour),
-		links:      make(map[LinkID]*neighbour),
-		entries:    make(map[store.Handle]*entry),
-		arriving:   make(map[bundle.ID]bool),
-		commits:    make(map[Token]pending),
-		endpoints:  make(map[bundle.EID]*endpoint),
-		receivers:  make(map[Token]bundle.EID),
-		storing:    make(map[store.Handle]bool),
-		leaving:    make(map[store.Handle]bool),
-		updating:   make(map[store.Handle]*update),
-		lanes:      make(map[store.Lane]*lane),
-		loads:      make(map[Token]*load),
-		sweepable:  make(map[uint64]*lane),
-		rewindAt:   dtntime.Forever,
-		reviewAt:   dtntime.Forever,
-		lastToken:  FirstOwnToken,
+		cfg:           cfg,
+		plan:          cfg.Plan,
+		numbers:       custody.NewNumbers(cfg.Counter),
+		book:          custody.NewBook(),
+		signals:       custody.NewSignals(),
+		allowance:     custody.NewAllowance(),
+		neighbours:    make(map[bundle.EID]*neighbour),
+		links:         make(map[LinkID]*neighbour),
+		entries:       make(map[store.Handle]*entry),
+		arriving:      make(map[bundle.ID]bool),
+		commits:       make(map[Token]pending),
+		endpoints:     make(map[bundle.EID]*endpoint),
+		receivers:     make(map[Token]seat),
+		registrations: make(map[uint64]*registration),
+		storing:       make(map[store.Handle]bool),
+		leaving:       make(map[store.Handle]bool),
+		updating:      make(map[store.Handle]*update),
+		lanes:         make(map[store.Lane]*lane),
+		loads:         make(map[Token]*load),
+		sweepable:     make(map[uint64]*lane),
+		rewindAt:      dtntime.Forever,
+		reviewAt:      dtntime.Forever,
+		lastToken:     FirstOwnToken,
 	}
 	c.assembling.units = make(map[bundle.ID]*assembly)
 	for _, n := range cfg.Neighbours {
@@ -189,6 +133,12 @@ func New(cfg Config) (*Core, error) {
 			return nil, fmt.Errorf("link peer %s is named twice", n.Peer)
 		}
 		c.addNeighbour(n).configured = true
+	}
+	for _, r := range cfg.Registrations {
+		if err := checkRegistration(r); err != nil {
+			return nil, err
+		}
+		c.register(r)
 	}
 	if c.cfg.Custody.MaxBundles <= 0 {
 		c.cfg.Custody.MaxBundles = DefaultMaxCustody
@@ -254,6 +204,10 @@ func (c *Core) Step(now dtntime.Time, event Event) []Effect {
 		c.ack(e)
 	case Release:
 		c.release(e)
+	case Register:
+		c.register(e.Registration)
+	case Unregister:
+		c.unregister(e.Number)
 	case Remove:
 		c.remove(e)
 	case Malformed:

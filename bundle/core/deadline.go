@@ -97,7 +97,7 @@ func (c *Core) clockStepped(was dtntime.Time) {
 		for i := range e.avoided {
 			e.avoided[i].till = shift(e.avoided[i].till)
 		}
-		if e.place == placeLimbo && e.hold != 0 {
+		if e.isHeld() {
 			e.hold = shift(e.hold)
 			c.holds.Add(e.hold, h)
 		}

@@ -15,6 +15,11 @@ type endpoint struct {
 	waiting []Token        // first come, first served
 }
 
+func (p *endpoint) add(h store.Handle) {
+	i, _ := slices.BinarySearch(p.ready, h)
+	p.ready = slices.Insert(p.ready, i, h)
+}
+
 func (p *endpoint) remove(h store.Handle) {
 	if i, ok := slices.BinarySearch(p.ready, h); ok {
 		p.ready = slices.Delete(p.ready, i, i+1)
@@ -34,8 +39,7 @@ func (c *Core) endpoint(e bundle.EID) *endpoint {
 func (c *Core) offer(e *entry) {
 	p := c.endpoint(e.rec.Destination)
 	c.move(e, placeReady, nil)
-	i, _ := slices.BinarySearch(p.ready, e.rec.Handle)
-	p.ready = slices.Insert(p.ready, i, e.rec.Handle)
+	p.add(e.rec.Handle)
 	c.hand(e.rec.Destination)
 }
 
@@ -54,8 +58,12 @@ func (c *Core) hand(at bundle.EID) {
 }
 
 func (c *Core) receive(ev Receive) {
+	if ev.Registration != 0 {
+		c.receiveAs(ev)
+		return
+	}
 	p := c.endpoint(ev.Endpoint)
-	c.receivers[ev.Token] = ev.Endpoint
+	c.receivers[ev.Token] = seat{endpoint: ev.Endpoint}
 	p.waiting = append(p.waiting, ev.Token)
 	c.hand(ev.Endpoint)
 	if l := c.lanes[store.Lane{Duty: store.DutyDeliver, Destination: ev.Endpoint}]; l != nil {
@@ -69,9 +77,17 @@ func (c *Core) cancel(ev Cancel) {
 		return
 	}
 	delete(c.receivers, ev.Token)
-	p := c.endpoints[at]
-	p.waiting = slices.DeleteFunc(p.waiting, func(t Token) bool { return t == ev.Token })
-	c.tidy(at)
+	if at.registration != 0 {
+		c.registrations[at.registration].withdraw(ev.Token)
+		return
+	}
+	c.endpoints[at.endpoint].withdraw(ev.Token)
+	c.tidy(at.endpoint)
+}
+
+// withdraw takes an application off those that wait.
+func (p *endpoint) withdraw(token Token) {
+	p.waiting = slices.DeleteFunc(p.waiting, func(t Token) bool { return t == token })
 }
 
 // tidy forgets an endpoint at which nothing waits.
@@ -84,24 +100,33 @@ func (c *Core) tidy(at bundle.EID) {
 // ack takes a bundle out of the store: an application has made it its own.
 func (c *Core) ack(ev Ack) {
 	e := c.entries[ev.Handle]
+	if e != nil && e.place == placeGroup {
+		c.ackCopy(ev, e)
+		return
+	}
 	if e == nil || e.place != placeLeased {
 		c.do(Reply{Token: ev.Token, Err: store.ErrNotFound})
 		return
 	}
 	rec := e.rec
-	c.drop(e, ev.Token, store.GoneDelivered, func(err error) {
-		if err == nil {
-			c.counters.BundlesDelivered++
-			c.notify(app.EventDelivered, rec.ID, bundle.EID{}, rec.PayloadLen, "")
-			c.report(&rec, bundle.FlagReportDelivered, bundle.ReasonNone)
-		}
-		c.do(Reply{Token: ev.Token, Err: err})
-	})
+	c.drop(e, ev.Token, store.GoneDelivered, func(err error) { c.acked(ev.Token, &rec, err) })
+}
+
+// acked answers an acknowledgement that is durable, or is not.
+func (c *Core) acked(token Token, rec *store.Record, err error) {
+	if err == nil {
+		c.counters.BundlesDelivered++
+		c.notify(app.EventDelivered, rec.ID, bundle.EID{}, rec.PayloadLen, "")
+		c.report(rec, bundle.FlagReportDelivered, bundle.ReasonNone)
+	}
+	c.do(Reply{Token: token, Err: err})
 }
 
 func (c *Core) release(ev Release) {
 	e := c.entries[ev.Handle]
 	switch {
+	case e != nil && e.place == placeGroup:
+		c.releaseCopy(ev, e)
 	case e == nil || e.place != placeLeased:
 	case e.rec.Expiry <= c.now:
 		c.outlived(e)

@@ -55,8 +55,9 @@ type Transmit struct {
 
 // Deliver answers a Receive with a bundle.
 type Deliver struct {
-	Token  Token
-	Record store.Record
+	Token        Token
+	Record       store.Record
+	Registration uint64 // that of the Receive
 }
 
 // Assemble asks for a bundle to be put together from stored fragments: the header

@@ -23,6 +23,7 @@ const (
 	placeReady          // waits for an application
 	placeLeased         // handed to an application
 	placeFragment       // waits for the rest of its bundle
+	placeGroup          // waits for several neighbours and applications; see spread
 	placeGone           // not in memory any more
 )
 
@@ -37,7 +38,7 @@ type entry struct {
 	rec   store.Record
 	place place
 	via   *neighbour   // under placeQueue, placeFlying and placeAwait
-	hold  dtntime.Time // under placeLimbo: when to try again, or 0
+	hold  dtntime.Time // under placeLimbo and placeGroup: when to try again, or 0
 	// excluded are the neighbours that will not take the bundle as it is.
 	excluded []bundle.EID
 	avoided  []avoidance  // neighbours that it is kept from for a while
@@ -50,6 +51,7 @@ type entry struct {
 	whole bool
 
 	flight route.Flight // under placeAwait
+	spread *spread      // under placeGroup
 
 	lane          *lane
 	before, after *entry // in the list of the lane's residents
@@ -84,6 +86,9 @@ func (c *Core) enter(l *lane, rec store.Record) {
 		return
 	case store.DutyAssemble:
 		c.gather(e)
+		return
+	case store.DutyGroup:
+		c.spreadOut(e)
 		return
 	}
 	if rec.Custodial {
@@ -135,8 +140,8 @@ func (c *Core) drop(e *entry, token Token, reason store.GoneReason, then commit)
 	c.strike(e)
 	until := e.rec.Expiry
 	switch {
-	case reason == store.GoneExpired:
-		until = 0 // a copy that comes again has expired as well
+	case reason == store.GoneExpired && e.rec.Duty != store.DutyGroup:
+		until = 0 // a copy that comes again has expired as well, and nobody has had it
 	case e.rec.Duty == store.DutyAssemble:
 		until = 0 // what is known of its bundle tells whether it is of use
 	case e.rec.Flags&bundle.FlagAdminRecord != 0 && e.rec.Previous.IsNull():
@@ -157,6 +162,8 @@ func (c *Core) withdraw(e *entry) {
 		c.tidy(e.rec.Destination)
 	case placeFragment:
 		c.ungather(e)
+	case placeGroup:
+		c.leaveGroups(e)
 	}
 }
 
@@ -188,13 +195,22 @@ func (c *Core) toLimbo(e *entry, until dtntime.Time) {
 		c.reviewing = true // it may keep others of its lane from being read
 	}
 	if until != 0 {
-		c.holds.Add(until, e.rec.Handle)
-		c.holds.Prune(len(c.entries), func(at dtntime.Time, h store.Handle) bool {
-			e := c.entries[h]
-			return e != nil && e.place == placeLimbo && e.hold == at
-		})
+		c.holdTill(e, until)
 	}
 }
+
+// holdTill has a bundle tried again at a time.
+func (c *Core) holdTill(e *entry, until dtntime.Time) {
+	e.hold = until
+	c.holds.Add(until, e.rec.Handle)
+	c.holds.Prune(len(c.entries), func(at dtntime.Time, h store.Handle) bool {
+		e := c.entries[h]
+		return e != nil && e.isHeld() && e.hold == at
+	})
+}
+
+// isHeld tells whether a bundle waits for a time.
+func (e *entry) isHeld() bool { return e.hold != 0 && (e.place == placeLimbo || e.place == placeGroup) }
 
 // expire deletes what has outlived its lifetime.
 func (c *Core) expire() {
@@ -206,6 +222,10 @@ func (c *Core) expire() {
 		e := c.entries[h]
 		if e == nil || e.place == placeLeased || c.isBusy(e) {
 			continue // what has it may still make it its own
+		}
+		if e.place == placeGroup && len(e.spread.leased) > 0 {
+			c.narrowToLeased(e)
+			continue
 		}
 		c.outlived(e)
 	}

@@ -21,8 +21,8 @@ const FirstOwnToken Token = 1 << 63
 type LinkID uint64
 
 // Event is something that happened. The events are Arrival, Malformed, Committed,
-// Loaded, LinkUp, LinkDown, Sent, Receive, Cancel, Ack, Release, Remove, Assembled,
-// PlanChanged, ClockStepped, Tick and Shutdown.
+// Loaded, LinkUp, LinkDown, Sent, Receive, Cancel, Ack, Release, Register,
+// Unregister, Remove, Assembled, PlanChanged, ClockStepped, Tick and Shutdown.
 type Event interface{ isEvent() }
 
 // Arrival is a bundle whose bytes are staged under Token: one that came over a
@@ -96,11 +96,13 @@ type Sent struct {
 	Err    error
 }
 
-// Receive asks for one bundle for a local endpoint. It is answered by a Deliver,
-// unless Cancel comes first.
+// Receive asks for one bundle for a local endpoint, or for a non-singleton endpoint
+// under the number of a registration there. It is answered by a Deliver, unless Cancel
+// comes first, or by a Reply with ErrNotRegistered.
 type Receive struct {
-	Token    Token
-	Endpoint bundle.EID
+	Token        Token
+	Endpoint     bundle.EID
+	Registration uint64 // 0 at a local endpoint
 }
 
 // Cancel withdraws a Receive.
@@ -109,12 +111,23 @@ type Cancel struct{ Token Token }
 // Ack tells that an application has made a delivered bundle its own. It is
 // answered by a Reply.
 type Ack struct {
-	Token  Token
-	Handle store.Handle
+	Token        Token
+	Handle       store.Handle
+	Registration uint64 // that of the Deliver
 }
 
 // Release gives a delivered bundle back, to be delivered again.
-type Release struct{ Handle store.Handle }
+type Release struct {
+	Handle       store.Handle
+	Registration uint64 // that of the Deliver
+}
+
+// Register tells of a registration that is durable.
+type Register struct{ Registration Registration }
+
+// Unregister ends a registration, which is durably gone. Who waits under it is
+// answered by a Reply with ErrNotRegistered.
+type Unregister struct{ Number uint64 }
 
 // Remove deletes a bundle at the operator's wish, custody or not. It is answered
 // by a Reply. Record is that of the bundle as the store has it now.
@@ -159,6 +172,8 @@ func (Receive) isEvent()      {}
 func (Cancel) isEvent()       {}
 func (Ack) isEvent()          {}
 func (Release) isEvent()      {}
+func (Register) isEvent()     {}
+func (Unregister) isEvent()   {}
 func (Remove) isEvent()       {}
 func (Assembled) isEvent()    {}
 func (PlanChanged) isEvent()  {}

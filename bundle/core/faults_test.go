@@ -1,8 +1,10 @@
 package core_test
 
 import (
+	"maps"
 	"slices"
 
+	"perigee/bundle"
 	"perigee/bundle/contact"
 	"perigee/bundle/core"
 	"perigee/bundle/dtntime"
@@ -32,6 +34,7 @@ func (w *simulation) plagues() {
 		{5, w.stepClock},
 		{4, w.removeSomething},
 		{4, w.sendAway},
+		{6, w.comeAndGo},
 	} {
 		if w.rng.Intn(3) == 0 {
 			continue
@@ -113,6 +116,9 @@ func (w *world) stray() {
 		return
 	}
 	w.note("a stray copy comes to %s", s.ends[i].id)
+	if b, _, err := bundle.Parse(raw, bundle.DefaultLimits()); err == nil {
+		w.spoil(b.ID()) // it seems to come from the other end, which may not have it
+	}
 	s.ends[i].arrive(s.links[i], raw, nil)
 }
 
@@ -224,14 +230,25 @@ func (w *world) sendAway() {
 	m := w.anyone()
 	w.note("%s has no application", m.id)
 	m.away = true
-	if m.up && m.waiting != 0 {
-		m.step(core.Cancel{Token: m.waiting})
-		m.waiting = 0
+	if m.up {
+		for _, number := range slices.Sorted(maps.Keys(m.waiting)) {
+			m.step(core.Cancel{Token: m.waiting[number]})
+		}
+		clear(m.waiting)
 	}
 	w.after(w.awhile(), func() {
 		m.away = false
 		m.listen()
 	})
+}
+
+// comeAndGo registers an application for a while.
+func (w *world) comeAndGo() {
+	m := w.anyone()
+	w.guests++
+	number := steady + w.guests
+	m.register(core.Registration{Number: number, Endpoint: fleet})
+	w.after(w.awhile(), func() { m.unregister(number) })
 }
 
 // lastLines returns the end of the trace.

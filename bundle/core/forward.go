@@ -81,8 +81,14 @@ func (c *Core) retry() {
 		if !ok {
 			break
 		}
-		if e := c.entries[h]; e != nil && e.place == placeLimbo && e.hold <= c.now {
+		switch e := c.entries[h]; {
+		case e == nil || e.hold > c.now:
+		case e.place == placeLimbo:
 			c.dispatch(e, c.isAgain(e))
+		case e.place == placeGroup && e.hold != 0:
+			e.hold = 0
+			c.fanOut(e)
+			c.progress(e)
 		}
 	}
 	for _, h := range c.book.Due(c.now) {
@@ -146,14 +152,14 @@ func (c *Core) canSend(n *neighbour) bool {
 // for.
 func (c *Core) transmit(n *neighbour, item schedule.Item, room int64) {
 	e := c.entries[item.Handle]
+	if e.place == placeGroup {
+		c.transmitCopy(n, e)
+		return
+	}
 	c.move(e, placeFlying, n)
 	piece, size := c.piece(n, e, room)
 	e.piece = piece
-	n.flying[item.Handle] = size
-	n.flyingBytes += size
-	if n.rate != 0 {
-		n.busyTill = max(n.busyTill, c.now).Add(n.rate.Duration(size))
-	}
+	n.handOver(item.Handle, size, c.now)
 	if !slices.Contains(e.sentTo, n.Peer) {
 		e.sentTo = append(e.sentTo, n.Peer)
 	}
@@ -161,13 +167,20 @@ func (c *Core) transmit(n *neighbour, item schedule.Item, room int64) {
 	if e.rec.Attempts > 1 {
 		c.counters.Retransmissions++
 	}
-	changes := Forwarding{Previous: c.cfg.Node}
 	if e.rec.Custodial {
 		c.book.Attempt(item.Handle)
-		changes.CustodyAs, changes.CustodyFrom = c.peerOf(n.Peer).Points.Custody, c.peerOf(e.rec.Previous).Points.Custody
-		changes.Custody = &bundle.Custody{Custodian: e.rec.Own.Custodian, SeqID: e.rec.Own.SeqID, SeqNum: e.rec.Own.SeqNum}
 	}
-	c.do(Transmit{Link: n.link, Record: e.rec, Piece: piece, Changes: changes})
+	c.do(Transmit{Link: n.link, Record: e.rec, Piece: piece, Changes: c.changes(n, e)})
+}
+
+// changes are those of a bundle's header on the way to a neighbour.
+func (c *Core) changes(n *neighbour, e *entry) Forwarding {
+	f := Forwarding{Previous: c.cfg.Node}
+	if e.rec.Custodial {
+		f.CustodyAs, f.CustodyFrom = c.peerOf(n.Peer).Points.Custody, c.peerOf(e.rec.Previous).Points.Custody
+		f.Custody = &bundle.Custody{Custodian: e.rec.Own.Custodian, SeqID: e.rec.Own.SeqID, SeqNum: e.rec.Own.SeqNum}
+	}
+	return f
 }
 
 // sent takes the fate of a transmission.
@@ -183,6 +196,10 @@ func (c *Core) sent(ev Sent) {
 	delete(n.flying, ev.Handle)
 	n.flyingBytes -= size
 	e := c.entries[ev.Handle]
+	if e != nil && e.place == placeGroup {
+		c.copySent(n, e, ev.Err)
+		return
+	}
 	if e == nil || e.place != placeFlying {
 		return // deleted or released meanwhile
 	}
@@ -228,11 +245,7 @@ func (c *Core) refusedBy(n *neighbour, e *entry, reason convergence.RefuseReason
 		e.excluded = append(e.excluded, n.Peer)
 		c.dispatch(e, true)
 	case convergence.RefuseNoResources:
-		// What was on its way together is refused together: that counts once.
-		if n.refusedTill <= c.now {
-			n.refusedTill = c.now.Add(backoff(n.refusals))
-			n.refusals++
-		}
+		n.pause(c.now)
 		// It waits in the neighbour's queue, because a new session, perhaps after
 		// a restart of the neighbour, ends the pause for all.
 		c.dispatch(e, c.isAgain(e))
@@ -241,6 +254,15 @@ func (c *Core) refusedBy(n *neighbour, e *entry, reason convergence.RefuseReason
 	default:
 		c.toLimbo(e, c.now.Add(backoff(e.refusals)))
 		e.refusals++
+	}
+}
+
+// pause leaves a neighbour without room in peace for a while. What was on its way
+// together is refused together: that counts once.
+func (n *neighbour) pause(now dtntime.Time) {
+	if n.refusedTill <= now {
+		n.refusedTill = now.Add(backoff(n.refusals))
+		n.refusals++
 	}
 }
 

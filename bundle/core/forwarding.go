@@ -37,7 +37,7 @@ func (f Forwarding) Apply(b *bundle.Bundle, record *store.Record, now dtntime.Ti
 	if hops, ok := b.HopCount(); ok && !record.Previous.IsNull() {
 		next, more := hops.Next()
 		if !more {
-			return fmt.Errorf("sending %s on: its hop limit of %d is reached", record.ID, hops.Limit)
+			return fmt.Errorf("sending %s on: %w, which is %d", record.ID, ErrHopLimit, hops.Limit)
 		}
 		b.SetExtension(bundle.HopCountBlock(0, next))
 	}

@@ -153,8 +153,13 @@ func (c *Core) setMost(n *neighbour, most uint64) {
 		}
 	}
 	for _, h := range large {
+		e := c.entries[h]
+		if e.place == placeGroup {
+			c.served(e, n.Peer) // it will never take it
+			continue
+		}
 		item, _ := n.queue.Remove(h)
-		c.dispatch(c.entries[h], item.Retransmission)
+		c.dispatch(e, item.Retransmission)
 	}
 }
 

@@ -3,8 +3,10 @@ package core_test
 import (
 	"bytes"
 	"io"
+	"slices"
 
 	"perigee/bundle"
+	"perigee/bundle/core"
 	"perigee/bundle/custody"
 	"perigee/bundle/dtntime"
 	"perigee/bundle/store"
@@ -23,8 +25,58 @@ type fate struct {
 	delivered int
 	expired   bool // some node deleted it because of its age
 	removed   bool
-	leased    int  // to an application, in that life of its node; 0: not
-	acked     bool // its application knows that it is its own
+	spoiled   bool // it need not reach all that it is for
+	takers    map[seat]*taker
+}
+
+// seat is an application: that of a node's endpoint, or one that is registered there.
+type seat struct {
+	node         int
+	registration uint64
+}
+
+// taker is what an application knows of a bundle.
+type taker struct {
+	leased int  // to it, in that life of its node; 0: not
+	acked  bool // it knows that the bundle is its own
+	done   bool // and so does its node, durably
+}
+
+// isGroup tells whether a bundle is for several.
+func (f *fate) isGroup() bool { return !f.primary.Destination.IsSingleton() }
+
+// taker returns what an application knows of a bundle that it got, nil for those
+// that no application of the world sent.
+func (m *machine) taker(e core.Deliver) *taker {
+	f := m.w.sent[e.Record.ID]
+	if f == nil {
+		return nil
+	}
+	return f.taker(seat{m.number, e.Registration})
+}
+
+func (f *fate) taker(at seat) *taker {
+	if f.takers == nil {
+		f.takers = make(map[seat]*taker)
+	}
+	if f.takers[at] == nil {
+		f.takers[at] = new(taker)
+	}
+	return f.takers[at]
+}
+
+// spoil notes that a bundle for several need not reach all of them.
+func (w *world) spoil(id bundle.ID) {
+	if f := w.sent[id]; f != nil {
+		f.spoiled = true
+	}
+}
+
+// unregistered forgets an application.
+func (w *world) unregistered(m *machine, number uint64) {
+	for _, id := range w.order {
+		delete(w.sent[id].takers, seat{m.number, number})
+	}
 }
 
 // tally is what crossed the links.
@@ -87,6 +139,37 @@ func (w *world) leave(m *machine, ops []store.Op) {
 	}
 }
 
+// acknowledging returns the applications whose acknowledgement of a bundle for several
+// becomes durable with ops.
+func (w *world) acknowledging(m *machine, ops []store.Op) []*taker {
+	var list []*taker
+	for _, op := range ops {
+		var h store.Handle
+		var left []uint64
+		switch op := op.(type) {
+		case store.Update:
+			h = op.Record.Handle
+			left, _, _ = op.Record.Spread.Parse()
+		case store.Delete:
+			if op.Gone.Reason == store.GoneDelivered {
+				h = op.Handle
+			}
+		}
+		r, err := m.store.Get(h)
+		f := w.sent[r.ID]
+		if err != nil || f == nil || !f.isGroup() {
+			continue
+		}
+		before, _, _ := r.Spread.Parse()
+		for _, number := range before {
+			if !slices.Contains(left, number) {
+				list = append(list, f.taker(seat{m.number, number}))
+			}
+		}
+	}
+	return list
+}
+
 // committed checks what has become durable.
 func (m *machine) committed(ops []store.Op) {
 	for _, op := range ops {
@@ -112,7 +195,7 @@ func (w *world) left(m *machine, op store.Delete) {
 	switch op.Gone.Reason {
 	case store.GoneDelivered:
 		f.delivered++
-		if f.delivered > 1 {
+		if f.delivered > 1 && !f.isGroup() {
 			w.fail("%s was delivered twice", f.id)
 		}
 	case store.GoneRemoved:
@@ -153,21 +236,22 @@ func (w *world) checkCustody() {
 
 // checkDelivery checks what an application gets: the right bundle, whole, in time,
 // and not again.
-func (m *machine) checkDelivery(rec store.Record) {
-	w := m.w
+func (m *machine) checkDelivery(e core.Deliver) {
+	w, rec := m.w, &e.Record
 	f := w.sent[rec.ID]
 	if f == nil {
 		return
 	}
+	t := m.taker(e)
 	switch {
-	case f.acked:
+	case t.acked:
 		w.fail("%s is delivered again after it was acknowledged", f.id)
-	case f.leased == m.epoch:
+	case t.leased == m.epoch:
 		w.fail("%s is delivered while an application has it", f.id)
 	case m.now() > rec.Expiry.Add(tolerance):
 		w.fail("%s is delivered %d ms after it expired", f.id, m.now()-rec.Expiry)
 	}
-	f.leased = m.epoch
+	t.leased = m.epoch
 	content, err := m.store.Open(rec.Handle)
 	if err != nil {
 		w.fail("%s is delivered, but: %v", f.id, err)
@@ -194,20 +278,6 @@ func sameBundle(a, b *bundle.Primary) bool {
 		a.Flags == b.Flags && a.Lifetime == b.Lifetime && a.CRC == b.CRC
 }
 
-// returned notes that an application gives a bundle back.
-func (w *world) returned(rec store.Record) {
-	if f := w.sent[rec.ID]; f != nil {
-		f.leased = 0
-	}
-}
-
-// acknowledged notes that an application knows a bundle to be its own.
-func (w *world) acknowledged(rec store.Record) {
-	if f := w.sent[rec.ID]; f != nil {
-		f.acked = true
-	}
-}
-
 // maxCommit is more than the bundles that leave with one commit.
 const maxCommit = 64
 
@@ -218,11 +288,11 @@ func (m *machine) checkBounds() {
 	switch {
 	case s.Entries > bundles+maxCommit*s.Commits: // parts leave memory behind the whole
 		m.w.fail("%s knows %d bundles and has %d", m.id, s.Entries, bundles)
-	case s.Queued > s.Entries || s.Book > s.Entries:
+	case s.Queued > s.Entries || s.Book > s.Entries || s.Groups > max(m.resident()/4, 1)+s.Registrations || s.Copies > s.Groups*s.Neighbours:
 		m.w.fail("%s has %d bundles and more on its lists: %+v", m.id, bundles, s)
 	case s.Arriving > s.Commits+s.Entries:
 		m.w.fail("%s waits for bundles that nobody stores: %+v", m.id, s)
-	case s.Receivers > 1 || s.Endpoints > s.Entries+s.Receivers:
+	case s.Receivers > 1+s.Registrations || s.Registrations > len(m.registrations)+1 || s.Endpoints > s.Entries+s.Receivers:
 		m.w.fail("%s has forgotten endpoints: %+v", m.id, s)
 	case s.Neighbours > len(m.w.nodes) || s.Links > len(m.sessions)+len(m.ending)+1:
 		m.w.fail("%s has forgotten links: %+v with %d", m.id, s, len(m.sessions)+len(m.ending))

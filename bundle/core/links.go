@@ -160,6 +160,7 @@ func (c *Core) linkDown(e LinkDown) {
 // forget drops a neighbour that is not configured and for which nothing waits, so
 // that peers with ever new names do not pile up.
 func (c *Core) forget(n *neighbour) {
+	c.abandon(n)
 	if n.configured || n.queue.Len() > 0 || !c.isUnplanned(n.Peer) {
 		return
 	}
@@ -180,8 +181,12 @@ func (c *Core) lose(n *neighbour) {
 	}
 	// In order of handle, so that the queue is the same whatever the map does.
 	for _, h := range sortedKeys(n.flying) {
-		if e := c.entries[h]; e != nil && e.place == placeLimbo {
+		switch e := c.entries[h]; {
+		case e == nil:
+		case e.place == placeLimbo:
 			c.dispatch(e, true)
+		case e.place == placeGroup && slices.Contains(e.spread.neighbours, n.Peer):
+			c.queueCopy(n, e, true)
 		}
 	}
 	clear(n.flying)
@@ -262,6 +267,15 @@ func (c *Core) connect(n *neighbour) {
 		c.do(Hangup{Peer: n.Peer, Link: n.link})
 		c.lose(n)
 		c.notifyLink(app.EventLinkDown, n.Peer, "the contact has ended")
+	}
+}
+
+// handOver books a transmission of so many bytes.
+func (n *neighbour) handOver(h store.Handle, size int64, now dtntime.Time) {
+	n.flying[h] = size
+	n.flyingBytes += size
+	if n.rate != 0 {
+		n.busyTill = max(n.busyTill, now).Add(n.rate.Duration(size))
 	}
 }
 

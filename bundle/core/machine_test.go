@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"perigee/bundle"
 	"perigee/bundle/app"
@@ -30,11 +31,13 @@ type machine struct {
 
 	store    *memstore.Store
 	counters map[string]uint64
-	made     int64 // payloads
-	lastLink core.LinkID
-	offset   int64   // of its clock, in ms
-	noticed  int64   // the offset that the core knows of
-	drift    float64 // of its clock, as a part of what passes
+	// registrations are those of its applications, which outlast a crash.
+	registrations []core.Registration
+	made          int64 // payloads
+	lastLink      core.LinkID
+	offset        int64   // of its clock, in ms
+	noticed       int64   // the offset that the core knows of
+	drift         float64 // of its clock, as a part of what passes
 
 	up       bool
 	epoch    int // of its lives
@@ -45,7 +48,7 @@ type machine struct {
 	sessions []*session
 	ending   map[core.LinkID]bool // of which the core does not know yet
 	wanted   []bundle.EID
-	waiting  core.Token // of the application that waits for a bundle, or 0
+	waiting  map[uint64]core.Token // of the applications that wait for a bundle, by registration
 	diskFree dtntime.Time
 	wake     uint64
 	loads    int
@@ -94,7 +97,8 @@ func (m *machine) boot() *machine {
 	m.created = bundle.Timestamp{}
 	m.epoch++
 	m.staged, m.replies = make(map[core.Token]store.Staged), make(map[core.Token]func(error))
-	m.sessions, m.wanted, m.token, m.diskFree, m.waiting = nil, nil, 0, 0, 0
+	m.sessions, m.wanted, m.token, m.diskFree = nil, nil, 0, 0
+	m.waiting = make(map[uint64]core.Token)
 	m.ending = make(map[core.LinkID]bool)
 	routes, err := route.NewTable(m.options.routes)
 	if err != nil {
@@ -103,7 +107,7 @@ func (m *machine) boot() *machine {
 	m.core, err = core.New(core.Config{
 		Node: m.id, Neighbours: m.neighbours(), Routes: routes, Plan: m.plan,
 		AcceptCustody: !m.options.unaware, Custody: m.policy(), Aggregate: 5 * second, StatusReports: m.options.reports, MaxBundle: 1 << 30,
-		MaxResident: m.options.resident, NextHandle: m.store.NextHandle,
+		MaxResident: m.options.resident, NextHandle: m.store.NextHandle, Registrations: m.registrations,
 		Counter: func(name string) (uint64, error) { return m.counters[name], nil },
 		Stamp:   m.stamp,
 	})
@@ -158,6 +162,14 @@ func (m *machine) load(e core.Load) {
 	})
 }
 
+// resident is how many bundles are kept in memory.
+func (m *machine) resident() int {
+	if m.options.resident == 0 {
+		return core.DefaultMaxResident
+	}
+	return m.options.resident
+}
+
 func (m *machine) policy() core.CustodyPolicy {
 	p := m.options.policy
 	p.Space = func() int64 {
@@ -205,14 +217,39 @@ func (m *machine) crash() {
 	}
 }
 
-// listen waits for bundles at the application's endpoint.
+// listen waits for bundles at the application's endpoint and under all registrations.
 func (m *machine) listen() {
-	if m.away || m.waiting != 0 || !m.up {
+	m.listenAs(core.Registration{Endpoint: m.id.WithService(1)})
+	for _, r := range m.registrations {
+		m.listenAs(r)
+	}
+}
+
+// listenAs waits for bundles under one registration.
+func (m *machine) listenAs(r core.Registration) {
+	if m.away || m.waiting[r.Number] != 0 || !m.up {
 		return
 	}
 	m.token++
-	m.waiting = m.token
-	m.step(core.Receive{Token: m.token, Endpoint: m.id.WithService(1)})
+	m.waiting[r.Number] = m.token
+	m.step(core.Receive{Token: m.token, Endpoint: r.Endpoint, Registration: r.Number})
+}
+
+// register registers another application.
+func (m *machine) register(r core.Registration) {
+	m.w.note("%s registers %d", m.id, r.Number)
+	m.registrations = append(m.registrations, r)
+	m.step(core.Register{Registration: r})
+	m.listen()
+}
+
+// unregister ends the registration of an application.
+func (m *machine) unregister(number uint64) {
+	m.w.note("%s unregisters %d", m.id, number)
+	m.registrations = slices.DeleteFunc(m.registrations, func(r core.Registration) bool { return r.Number == number })
+	m.w.unregistered(m, number)
+	m.step(core.Unregister{Number: number})
+	delete(m.waiting, number)
 }
 
 // step gives the core an event and carries out the effects.
@@ -220,7 +257,7 @@ func (m *machine) step(e core.Event) {
 	if !m.up {
 		return
 	}
-	if d := m.offset - m.noticed; d > clockStep || d < -clockStep {
+	if d := m.offset - m.noticed; d >= clockStep || d <= -clockStep {
 		m.noticed = m.offset
 		m.step(core.ClockStepped{Was: dtntime.Time(int64(m.now()) - d)})
 	}
@@ -258,10 +295,10 @@ func (m *machine) carryOut(effect core.Effect) {
 	case core.Transmit:
 		m.transmit(e)
 	case core.Deliver:
-		m.w.note("%s delivers %s", m.id, e.Record.ID)
-		m.waiting = 0
-		m.checkDelivery(e.Record)
-		m.received(e.Record)
+		m.w.note("%s delivers %s to %d", m.id, e.Record.ID, e.Registration)
+		delete(m.waiting, e.Registration)
+		m.checkDelivery(e)
+		m.received(e)
 	case core.Assemble:
 		m.assemble(e)
 	case core.Connect:
@@ -271,6 +308,9 @@ func (m *machine) carryOut(effect core.Effect) {
 		m.hangup(e)
 	case core.Notify:
 		m.news = append(m.news, e.Event)
+		if e.Event.Kind == app.EventDeleted && !strings.HasPrefix(e.Event.Detail, "no application is registered") {
+			m.w.spoil(*e.Event.Bundle)
+		}
 	default:
 		m.w.fail("%s: unknown effect %T", m.id, e)
 	}
@@ -355,9 +395,13 @@ func (m *machine) commit(ops []store.Op, put store.Staged) error {
 		return store.ErrQuota
 	}
 	w.leave(m, ops)
+	acked := w.acknowledging(m, ops)
 	err := m.store.Commit(context.Background(), ops)
 	if err == nil {
 		m.committed(ops)
+		for _, t := range acked {
+			t.done = true
+		}
 	}
 	if fails && err == nil {
 		m.broken = true
@@ -452,10 +496,15 @@ func (m *machine) assemble(e core.Assemble) {
 	})
 }
 
-// send sends a bundle as an application of this node.
+// send sends a bundle as an application of this node: to that of another one, or to
+// fleet if to is 0.
 func (m *machine) send(to int, custody bool, size int, opts ...bundletest.Option) *fate {
+	dest := fleet
+	if to != 0 {
+		dest = eid(to).WithService(1)
+	}
 	opts = append([]bundletest.Option{
-		bundletest.From(m.id.WithService(1)), bundletest.To(eid(to).WithService(1)),
+		bundletest.From(m.id.WithService(1)), bundletest.To(dest),
 		bundletest.Flags(bundle.FlagMustNotFragment), bundletest.Lifetime(dtntime.Day),
 	}, opts...)
 	b := bundletest.New(opts...)
@@ -565,9 +614,9 @@ func (m *machine) encode(e core.Transmit) ([]byte, *bundle.Bundle, error) {
 
 // received is the application: it makes a bundle its own after a while, or it
 // fails meanwhile and gives it back.
-func (m *machine) received(rec store.Record) {
+func (m *machine) received(e core.Deliver) {
 	if m.deliver != nil {
-		m.deliver(rec)
+		m.deliver(e.Record)
 		return
 	}
 	epoch := m.epoch
@@ -577,31 +626,36 @@ func (m *machine) received(rec store.Record) {
 			return
 		}
 		if again {
-			m.giveBack(rec)
+			m.giveBack(e)
 		} else {
-			m.ack(rec)
+			m.take(e)
 		}
 		m.listen()
 	})
 }
 
 // giveBack is an application that fails before it has made a bundle its own.
-func (m *machine) giveBack(rec store.Record) {
-	m.w.note("%s has its application give %s back", m.id, rec.ID)
-	m.w.returned(rec)
-	m.step(core.Release{Handle: rec.Handle})
+func (m *machine) giveBack(e core.Deliver) {
+	m.w.note("%s has its application give %s back", m.id, e.Record.ID)
+	if t := m.taker(e); t != nil {
+		t.leased = 0
+	}
+	m.step(core.Release{Handle: e.Record.Handle, Registration: e.Registration})
 }
 
-// ack makes a bundle the application's own.
-func (m *machine) ack(rec store.Record) {
+// take makes a bundle the application's own.
+func (m *machine) take(e core.Deliver) {
 	m.token++
 	m.replies[m.token] = func(err error) {
-		if err == nil {
-			m.w.acknowledged(rec)
+		if t := m.taker(e); t != nil && err == nil {
+			t.acked = true
 		}
 	}
-	m.step(core.Ack{Token: m.token, Handle: rec.Handle})
+	m.step(core.Ack{Token: m.token, Handle: e.Record.Handle, Registration: e.Registration})
 }
+
+// ack makes a bundle at the application's endpoint its own.
+func (m *machine) ack(rec store.Record) { m.take(core.Deliver{Record: rec}) }
 
 // dial tries to make a wanted session, again and again.
 func (m *machine) dial(peer bundle.EID, epoch int) {

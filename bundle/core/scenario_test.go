@@ -13,6 +13,7 @@ import (
 	"perigee/bundle"
 	"perigee/bundle/bundletest"
 	"perigee/bundle/contact"
+	"perigee/bundle/core"
 	"perigee/bundle/dtntime"
 	"perigee/bundle/route"
 	"perigee/bundle/store"
@@ -28,9 +29,12 @@ import (
 //
 //	at T                            lets time pass until T
 //	send NAME A B [plain] [divisible] [size N] [lifetime S] [priority P]
+//	                                 B 0 stands for a non-singleton endpoint
+//	register N K, unregister N K    application K of node N at that endpoint
 //	lose A B bundle|signal          what A transmits to B next vanishes
 //	crash N, boot N, forget N       forget loses the counters
-//	power N before|after put|delete cuts the power around the next such commit
+//	power N before|after put|delete|update
+//	                                 cuts the power around the next such commit
 //	full N yes|no                   whether the store has room
 //	room N BYTES                    for custody alone; 0: without limit
 //	plan N A B START END            gives N a wrong plan of that contact alone
@@ -39,6 +43,8 @@ import (
 //	want NAME sent A B K            how many transfers of it began
 //	want NAME pieces A B K          how many transfers of parts of it began
 //	want NAME refused               its sender was told that it is not taken
+//	want NAME taken N K yes|no      whether application K of node N has it
+//	want NAME left N TEXT|gone      what is left to be done with it there
 //	news N KIND K                   how many such events a node told of
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.script")
@@ -119,6 +125,10 @@ func (s *script) command(words []string) error {
 		s.w.run(moment(n[0]), nil)
 	case "send":
 		return s.send(words[1:])
+	case "register":
+		s.node(n[0]).register(core.Registration{Number: uint64(n[1]), Endpoint: fleet})
+	case "unregister":
+		s.node(n[0]).unregister(uint64(n[1]))
 	case "lose":
 		s.lose = append(s.lose, loss{n[0], n[1], words[3] == "signal"})
 	case "crash":
@@ -128,7 +138,7 @@ func (s *script) command(words []string) error {
 	case "forget":
 		clear(s.node(n[0]).counters)
 	case "power":
-		s.power(s.node(n[0]), words[2] == "after", words[3] == "put")
+		s.power(s.node(n[0]), words[2] == "after", words[3])
 	case "full":
 		s.node(n[0]).full = words[2] == "yes"
 	case "room":
@@ -202,11 +212,18 @@ func (s *script) drop(t *transfer) bool {
 	return true
 }
 
-func (s *script) power(m *machine, after, put bool) {
+func (s *script) power(m *machine, after bool, kind string) {
 	m.power = func(ops []store.Op, now bool) bool {
-		_, isDelete := ops[len(ops)-1].(store.Delete)
-		_, isPut := ops[len(ops)-1].(store.Put)
-		if now != after || put && !isPut || !put && !isDelete {
+		got := ""
+		switch ops[len(ops)-1].(type) {
+		case store.Put:
+			got = "put"
+		case store.Update:
+			got = "update"
+		case store.Delete:
+			got = "delete"
+		}
+		if now != after || got != kind {
 			return false
 		}
 		m.power = nil
@@ -266,6 +283,18 @@ func (s *script) want(words []string) error {
 		}
 		if got != n[2] {
 			return fmt.Errorf("%d transfers", got)
+		}
+	case "taken":
+		if taken := f.taker(seat{n[0], uint64(n[1])}).done; taken != (words[4] == "yes") {
+			return fmt.Errorf("taken: %v", taken)
+		}
+	case "left":
+		left := "gone"
+		if trace, _ := s.node(n[0]).store.Find(f.id); trace.Live != nil {
+			left = string(trace.Live.Spread)
+		}
+		if want := strings.Join(words[3:], " "); left != want {
+			return fmt.Errorf("left: %s", left)
 		}
 	case "refused":
 		if f.refused == nil {

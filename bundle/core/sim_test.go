@@ -12,6 +12,7 @@ import (
 	"perigee/bundle"
 	"perigee/bundle/bundletest"
 	"perigee/bundle/contact"
+	"perigee/bundle/core"
 	"perigee/bundle/dtntime"
 	"perigee/bundle/route"
 	"perigee/bundle/store"
@@ -23,6 +24,9 @@ const (
 	period   = 4 * dtntime.Minute  // of the contact plan
 	horizon  = 6 * dtntime.Hour    // of the contact plan, for what remains to drain
 )
+
+// steady is the highest number of the applications that stay registered all the time.
+const steady = 2
 
 // twice is how often a seed is run twice, to see that its history is the same.
 const twice = 16
@@ -92,6 +96,9 @@ func makeSimulation(t testing.TB, seed int64) *simulation {
 		m := w.add(o)
 		if rng.Intn(3) == 0 {
 			m.drift = (rng.Float64() - 0.5) / 10_000
+		}
+		for k := range rng.Intn(3) {
+			m.registrations = append(m.registrations, core.Registration{Number: uint64(k + 1), Endpoint: fleet})
 		}
 	}
 	for c := range w.truth.All() {
@@ -198,6 +205,8 @@ func simulate(w *simulation) {
 	w.checkCustody()
 	w.heal()
 	w.run(start.Add(horizon), w.isDrained)
+	w.pass(10 * second) // for what is under way
+	w.run(start.Add(horizon), w.isDrained)
 	w.checkOutcome()
 }
 
@@ -209,9 +218,12 @@ func (w *world) within(d dtntime.Duration, what func()) {
 func (w *world) anyone() *machine { return w.nodes[w.rng.Intn(len(w.nodes))] }
 
 func (w *world) sendSomething() {
-	m, to := w.anyone(), w.anyone()
+	m, to := w.anyone(), w.anyone().number
 	if !m.up {
 		return
+	}
+	if w.rng.Intn(6) == 0 {
+		to = 0
 	}
 	lifetime := 12 * dtntime.Hour
 	if w.rng.Intn(6) == 0 {
@@ -228,12 +240,12 @@ func (w *world) sendSomething() {
 	if w.rng.Intn(3) == 0 {
 		opts = append(opts, bundletest.Hops(64, 0))
 	}
-	custody := w.rng.Intn(4) > 0
-	if !custody && w.rng.Intn(2) == 0 {
+	custody := to != 0 && w.rng.Intn(4) > 0
+	if !custody && to != 0 && w.rng.Intn(2) == 0 {
 		opts = append(opts, divisible)
 		size *= 1 + w.rng.Intn(8)
 	}
-	m.send(to.number, custody, size, opts...)
+	m.send(to, custody, size, opts...)
 }
 
 // reportFlags are the reports that a bundle may ask for.
@@ -247,9 +259,13 @@ var reportFlags = []bundle.Flags{
 // a relay without custody that still has a copy under an older number discards the
 // newer one, so the destination may answer a custodian that has handed custody on:
 // then what was delivered long ago can go round until it expires. Nor does anybody
-// answer for what an operator removed.
-func (w *simulation) mustLeave(r store.Record) bool {
+// answer for what an operator removed. A bundle for several must have gone to all
+// applications and to all neighbours that can be reached.
+func (w *simulation) mustLeave(m *machine, r store.Record) bool {
 	f := w.sent[r.ID]
+	if r.Duty == store.DutyGroup {
+		return w.isOwed(m, r.Spread)
+	}
 	if f != nil && f.removed {
 		return false
 	}
@@ -269,11 +285,37 @@ func (w *simulation) isDrained() bool {
 			continue
 		}
 		records, err := m.store.Scan(0, 1<<20)
-		if err != nil || slices.ContainsFunc(records, w.mustLeave) {
+		if err != nil || slices.ContainsFunc(records, func(r store.Record) bool { return w.mustLeave(m, r) }) {
 			return false
 		}
 	}
 	return true
+}
+
+// isOwed tells whether somebody of a spread can be served.
+func (w *simulation) isOwed(m *machine, s store.Spread) bool {
+	registrations, peers, err := s.Parse()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return len(registrations) > 0 || slices.ContainsFunc(peers, func(peer bundle.EID) bool {
+		return slices.Contains(w.edges, linkOf(m, w.node(peer)))
+	})
+}
+
+// checkGroup checks that a bundle for several reached every application that was
+// registered all the time.
+func (w *simulation) checkGroup(f *fate) {
+	if !f.accepted || f.spoiled || f.expired || f.removed || w.now >= f.expiry {
+		return
+	}
+	for _, m := range w.nodes {
+		for _, r := range m.registrations {
+			if t := f.takers[seat{m.number, r.Number}]; r.Number <= steady && (t == nil || !t.done) {
+				w.fail("%s did not reach application %d of %s", f.id, r.Number, m.id)
+			}
+		}
+	}
 }
 
 // checkOutcome checks that what was accepted in custody was delivered or expired,
@@ -281,6 +323,9 @@ func (w *simulation) isDrained() bool {
 func (w *simulation) checkOutcome() {
 	for _, id := range w.order {
 		f := w.sent[id]
+		if f.isGroup() {
+			w.checkGroup(f)
+		}
 		if f.accepted && f.custody && f.delivered == 0 && !f.expired && !f.removed && w.now < f.expiry {
 			w.fail("%s was accepted in custody, but neither delivered nor has it expired", id)
 		}
@@ -291,7 +336,7 @@ func (w *simulation) checkOutcome() {
 			w.t.Fatal(err)
 		}
 		for _, r := range records {
-			if w.mustLeave(r) {
+			if w.mustLeave(m, r) {
 				w.fail("%s still holds %s to %s: %s", m.id, r.ID, r.Destination, r.Duty)
 			}
 		}

@@ -50,6 +50,7 @@ type world struct {
 	order     []bundle.ID // of sent
 	copies    [][]byte    // of bundles that crossed a link, for strays
 	tally     tally
+	guests    uint64 // applications that were registered for a while
 }
 
 // keptLines is how much of the trace a failure shows.
@@ -348,9 +349,13 @@ func (w *world) transfer(s *session, i int, t *transfer, raw []byte) {
 		switch wrong {
 		case vanishes:
 			w.note("%s lost on the way to %s", t.bundle.ID(), t.to.id)
+			w.spoil(t.bundle.ID())
 			w.acknowledge(s, i, t, light, nil)
 		case isRefused:
 			reason := refusals[w.rng.Intn(len(refusals))]
+			if reason == convergence.RefuseNotAcceptable {
+				w.spoil(t.bundle.ID())
+			}
 			w.note("%s refused on the way to %s: %s", t.bundle.ID(), t.to.id, reason)
 			w.acknowledge(s, i, t, light, &convergence.RefusedError{Reason: reason})
 		case isCutLate:

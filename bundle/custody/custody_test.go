@@ -99,6 +99,12 @@ func TestNumbersAfterCountersAreLost(t *testing.T) {
 	if got, _ := next(t, seen, gs, later); got.id <= old.id+1_000_000 {
 		t.Errorf("sequence ID %d is not above the one of a stored bundle", got.id)
 	}
+	// The clock is behind, and the bundle that showed the latest ID has left.
+	slow := custody.NewNumbers(shelf{}.load)
+	slow.Seen(old.id - 40)
+	if got, _ := next(t, slow, gs, now-dtntime.Time(dtntime.Hour)); got.id <= old.id {
+		t.Errorf("with a clock that is behind, sequence ID %d is not above %d", got.id, old.id)
+	}
 	for name := range before { // the counter of the numbers alone is lost
 		if name != "custody/last-id" && before[name] == custody.ReserveBlock {
 			delete(before, name)

@@ -37,6 +37,11 @@ type Reservation struct {
 	Value uint64
 }
 
+// unseenIDs is more than the sequence IDs that a node whose counters are lost has given
+// out without a bundle here that shows them. The clock may not tell either, when it is
+// behind.
+const unseenIDs = 1 << 16
+
 // counterLastID keeps the highest sequence ID ever given out.
 const counterLastID = "custody/last-id"
 
@@ -116,7 +121,7 @@ func (n *Numbers) open(key seqKey, now dtntime.Time) (*sequence, error) {
 		return nil, err
 	}
 	if last == 0 {
-		last = uint64(now) / uint64(dtntime.Second)
+		last = max(uint64(now)/uint64(dtntime.Second), n.lastID) + unseenIDs
 	}
 	n.lastID = max(n.lastID, last) + 1
 	return &sequence{name: name, id: n.lastID}, nil
