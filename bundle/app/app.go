@@ -67,8 +67,21 @@ type Client interface {
 	// ErrTryAgain or ErrRejected.
 	Send(ctx context.Context, out Outgoing) (bundle.ID, error)
 
-	// Receive waits for the next bundle for a local endpoint.
+	// Receive waits for the next bundle for a local endpoint. At a non-singleton
+	// endpoint it is ReceiveAs without a name.
 	Receive(ctx context.Context, endpoint bundle.EID) (*Delivery, error)
+
+	// ReceiveAs waits for the next bundle for a registration, which is made if
+	// there is none.
+	ReceiveAs(ctx context.Context, r Registration) (*Delivery, error)
+
+	// Register returns once a registration is durable; one that there is already
+	// stays. It fails with ErrTryAgain or ErrRejected.
+	Register(ctx context.Context, r Registration) error
+
+	// Unregister ends a registration, durably. What it has not acknowledged is not
+	// kept for it any more. It fails with ErrNotFound or ErrTryAgain.
+	Unregister(ctx context.Context, r Registration) error
 
 	// Watch calls see for every event from now on until ctx ends or see
 	// returns an error, which it then returns. A watcher that falls behind
@@ -163,6 +176,8 @@ type Status struct {
 	Store    store.Stats  `json:"store"`
 	Custody  Custody      `json:"custody"`
 	Counters Counters     `json:"counters"`
+	// Registrations are those at non-singleton endpoints, in order.
+	Registrations []Registered `json:"registrations"`
 }
 
 // Link is the state of one link: what the plan says and what is there.

@@ -18,7 +18,17 @@ const statusLimit = 1000
 
 // Client returns a new client of the node, in the same process.
 func (n *Node) Client() app.Client {
-	return &client{node: n, leases: make(map[store.Handle]bool), closed: make(chan struct{})}
+	return &client{node: n, leases: make(map[lease]bool), closed: make(chan struct{})}
+}
+
+// lease is a bundle that is lent to an application.
+type lease struct {
+	handle       store.Handle
+	registration uint64 // 0 at a local endpoint
+}
+
+func (l lease) release() core.Release {
+	return core.Release{Handle: l.handle, Registration: l.registration}
 }
 
 // client implements app.Client.
@@ -28,7 +38,7 @@ type client struct {
 	closed chan struct{}
 
 	mu     sync.Mutex // guards leases
-	leases map[store.Handle]bool
+	leases map[lease]bool
 }
 
 // ask gives an event to the core and waits for the answer.
@@ -54,7 +64,7 @@ func translate(err error) error {
 	case errors.Is(err, core.ErrNoSpace), errors.Is(err, core.ErrBusy),
 		errors.Is(err, store.ErrQuota), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrFailed):
 		return fmt.Errorf("%w: %w", app.ErrTryAgain, err)
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, core.ErrNotRegistered):
 		return fmt.Errorf("%w: %w", app.ErrNotFound, err)
 	case errors.Is(err, core.ErrStopped):
 		return fmt.Errorf("%w: %w", app.ErrClosed, err)
@@ -66,15 +76,23 @@ func translate(err error) error {
 
 // Receive implements app.Client.
 func (c *client) Receive(ctx context.Context, endpoint bundle.EID) (*app.Delivery, error) {
-	if endpoint.Node() != c.node.cfg.Node || !endpoint.IsSingleton() {
+	switch {
+	case !endpoint.IsSingleton():
+		return c.ReceiveAs(ctx, app.Registration{Endpoint: endpoint})
+	case endpoint.Node() != c.node.cfg.Node:
 		return nil, fmt.Errorf("%w: %s is not an endpoint of this node, which is %s", app.ErrRejected, endpoint, c.node.cfg.Node)
 	}
-	r := &request{deliver: make(chan store.Record, 1), reply: make(chan error, 1)}
-	c.node.post(input{event: core.Receive{Endpoint: endpoint}, request: r})
+	return c.await(ctx, core.Receive{Endpoint: endpoint})
+}
+
+// await waits for a bundle.
+func (c *client) await(ctx context.Context, e core.Receive) (*app.Delivery, error) {
+	r := &request{deliver: make(chan core.Deliver, 1), reply: make(chan error, 1)}
+	c.node.post(input{event: e, request: r})
 	var why error
 	select {
-	case rec := <-r.deliver:
-		return c.delivery(rec)
+	case x := <-r.deliver:
+		return c.delivery(x)
 	case err := <-r.reply:
 		return nil, translate(err)
 	case <-ctx.Done():
@@ -87,34 +105,34 @@ func (c *client) Receive(ctx context.Context, endpoint bundle.EID) (*app.Deliver
 }
 
 // delivery opens a bundle that was handed over.
-func (c *client) delivery(rec store.Record) (*app.Delivery, error) {
-	h := rec.Handle
-	content, err := c.node.cfg.Store.Open(h)
+func (c *client) delivery(x core.Deliver) (*app.Delivery, error) {
+	rec, l := &x.Record, lease{x.Record.Handle, x.Registration}
+	content, err := c.node.cfg.Store.Open(l.handle)
 	if err != nil {
-		c.node.post(input{event: core.Release{Handle: h}})
+		c.node.post(input{event: l.release()})
 		return nil, fmt.Errorf("opening %s to deliver it: %w", rec.ID, err)
 	}
 	c.mu.Lock()
-	c.leases[h] = true
+	c.leases[l] = true
 	c.mu.Unlock()
 	return &app.Delivery{
 		ID: rec.ID, Source: rec.ID.Source, Destination: rec.Destination, Received: rec.Received, Size: rec.PayloadLen,
 		Payload: &section{io.NewSectionReader(content, rec.HeaderLen, rec.PayloadLen), content},
 		Ack: func(ctx context.Context) error {
-			if !c.leased(h) {
+			if !c.leased(l) {
 				return fmt.Errorf("acknowledging %s: it was acknowledged or released before: %w", rec.ID, app.ErrNotFound)
 			}
 			// Until it is answered the lease stays, so that a failure can be
 			// followed by another try or by Release.
-			if err := c.ask(ctx, core.Ack{Handle: h}, nil); err != nil {
+			if err := c.ask(ctx, core.Ack{Handle: l.handle, Registration: l.registration}, nil); err != nil {
 				return fmt.Errorf("acknowledging %s: %w", rec.ID, err)
 			}
-			c.unlease(h)
+			c.unlease(l)
 			return nil
 		},
 		Release: func(context.Context) error {
-			if c.unlease(h) {
-				c.node.post(input{event: core.Release{Handle: h}})
+			if c.unlease(l) {
+				c.node.post(input{event: l.release()})
 			}
 			return nil
 		},
@@ -122,18 +140,18 @@ func (c *client) delivery(rec store.Record) (*app.Delivery, error) {
 }
 
 // leased tells whether a bundle is lent to this client.
-func (c *client) leased(h store.Handle) bool {
+func (c *client) leased(l lease) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.leases[h]
+	return c.leases[l]
 }
 
 // unlease ends a lease and tells whether there was one.
-func (c *client) unlease(h store.Handle) bool {
+func (c *client) unlease(l lease) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	had := c.leases[h]
-	delete(c.leases, h)
+	had := c.leases[l]
+	delete(c.leases, l)
 	return had
 }
 
@@ -184,7 +202,12 @@ func (c *client) Watch(ctx context.Context, see func(app.Event) error) error {
 func (c *client) Status(ctx context.Context) (app.Status, error) {
 	n := c.node
 	answer := make(chan app.Status, 1)
-	n.post(input{call: func(c *core.Core) { answer <- c.Status(statusLimit) }})
+	all := n.registry.all()
+	n.post(input{call: func(c *core.Core) {
+		s := c.Status(statusLimit)
+		s.Registrations = n.registered(c, all)
+		answer <- s
+	}})
 	select {
 	case s := <-answer:
 		s.Now, s.Started, s.Version, s.Store = n.now(), n.started, n.cfg.Version, n.cfg.Store.Stats()
@@ -284,11 +307,11 @@ func (c *client) Close() error {
 	c.once.Do(func() {
 		close(c.closed)
 		c.mu.Lock()
-		handles := c.leases
-		c.leases = make(map[store.Handle]bool)
+		leases := c.leases
+		c.leases = make(map[lease]bool)
 		c.mu.Unlock()
-		for h := range handles {
-			c.node.post(input{event: core.Release{Handle: h}})
+		for l := range leases {
+			c.node.post(input{event: l.release()})
 		}
 	})
 	return nil

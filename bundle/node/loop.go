@@ -139,7 +139,8 @@ func (n *Node) lookUp(e *core.Arrival) (err error) {
 	if e.Known, err = n.cfg.Store.Find(id); err != nil {
 		return fmt.Errorf("looking up %s: %w", id, err)
 	}
-	if !id.Fragment || e.Bundle.Primary.Destination.Node() != n.cfg.Node {
+	dest := e.Bundle.Primary.Destination
+	if !id.Fragment || dest.IsSingleton() && dest.Node() != n.cfg.Node {
 		return nil
 	}
 	if e.Whole, err = n.cfg.Store.Find(id.Whole()); err != nil {
@@ -157,8 +158,8 @@ func (n *Node) withdraw(r *request) {
 		return
 	}
 	select {
-	case rec := <-r.deliver:
-		n.step(core.Release{Handle: rec.Handle})
+	case x := <-r.deliver:
+		n.step(core.Release{Handle: x.Record.Handle, Registration: x.Registration})
 	default:
 	}
 }
@@ -180,7 +181,7 @@ func (n *Node) step(e core.Event) {
 			}
 		case core.Deliver:
 			if !n.deliver(x) {
-				follow = append(follow, core.Release{Handle: x.Record.Handle})
+				follow = append(follow, core.Release{Handle: x.Record.Handle, Registration: x.Registration})
 			}
 		case core.Assemble:
 			n.assemble(x)
@@ -279,6 +280,6 @@ func (n *Node) deliver(x core.Deliver) bool {
 		return false
 	}
 	delete(n.pending, x.Token)
-	r.deliver <- x.Record
+	r.deliver <- x
 	return true
 }

@@ -34,6 +34,8 @@ const (
 	// assemblingShare is the part of the store's quota, as its inverse, that
 	// fragments may take while they wait for the rest of their bundles.
 	assemblingShare = 4
+	// groupShare is the same for bundles for non-singleton endpoints.
+	groupShare = 4
 	// closeGrace is how long running transfers may take to finish when a session
 	// or the node ends.
 	closeGrace = 2 * time.Second
@@ -66,6 +68,10 @@ type Config struct {
 	MaxBundle     int64                           // bytes; 0 for no limit
 	MaxResident   int                             // bundles in memory; 0: core.DefaultMaxResident
 
+	// RegistrationsFile keeps the registrations of applications at non-singleton
+	// endpoints. Without it, they end with the node.
+	RegistrationsFile string
+
 	// SpoolDir holds payloads of unknown length while they are read. Default:
 	// the system's folder for temporary files.
 	SpoolDir string
@@ -91,14 +97,15 @@ type Listener struct {
 
 // Node is a running node.
 type Node struct {
-	cfg     Config
-	log     *slog.Logger
-	core    *core.Core // owned by loop
-	inputs  chan input
-	loads   chan core.Load
-	stamps  stamper
-	hub     *hub
-	started dtntime.Time
+	cfg      Config
+	log      *slog.Logger
+	core     *core.Core // owned by loop
+	inputs   chan input
+	loads    chan core.Load
+	stamps   stamper
+	hub      *hub
+	registry *registry
+	started  dtntime.Time
 
 	committer *committer
 	dialers   map[bundle.EID]*dialer
@@ -134,7 +141,7 @@ type request struct {
 	staged   store.Staged
 	incoming convergence.Incoming
 	reply    chan error        // of capacity 1
-	deliver  chan store.Record // of capacity 1
+	deliver  chan core.Deliver // of capacity 1
 	cancel   bool              // the input withdraws the request of
 	of       *request
 }
@@ -160,6 +167,11 @@ func New(cfg Config) (*Node, error) {
 			return nil, fmt.Errorf("making the node: %w", err)
 		}
 	}
+	registry, err := openRegistry(cfg.RegistrationsFile)
+	if err != nil {
+		return nil, fmt.Errorf("making the node: %w", err)
+	}
+	n.registry = registry
 	n.committer = newCommitter(cfg.Store, n.post)
 	var neighbours []core.Neighbour
 	for _, l := range cfg.Links {
@@ -173,8 +185,9 @@ func New(cfg Config) (*Node, error) {
 	c, err := core.New(core.Config{
 		Node: cfg.Node, Neighbours: neighbours, Routes: cfg.Routes, Plan: cfg.Plan,
 		AcceptCustody: cfg.AcceptCustody, Custody: n.custodyPolicy(), Peers: cfg.Peers, Aggregate: cfg.Aggregate, StatusReports: cfg.StatusReports, NoClock: cfg.NoClock, MaxBundle: cfg.MaxBundle,
-		MaxAssembling: cfg.Store.Stats().Quota / assemblingShare, MaxResident: cfg.MaxResident,
-		NextHandle: cfg.Store.NextHandle, Counter: cfg.Store.Counter, Stamp: n.stamps.next,
+		MaxAssembling: cfg.Store.Stats().Quota / assemblingShare, MaxGroup: cfg.Store.Stats().Quota / groupShare, MaxResident: cfg.MaxResident,
+		Registrations: registry.forCore(),
+		NextHandle:    cfg.Store.NextHandle, Counter: cfg.Store.Counter, Stamp: n.stamps.next,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the node: %w", err)

@@ -30,6 +30,7 @@ func daemonCommands(e *env) []*cobra.Command {
 		newRecv(e),
 		newPing(e),
 		newTrace(e),
+		registrationCommands(e),
 		group("custody", "Look at custody", "", newCustodyLs(e)),
 		group("link", "Look at links", "", newLinkLs(e)),
 		newContact(e),

@@ -22,7 +22,7 @@ import (
 )
 
 type recvOptions struct {
-	endpoint bundle.EID
+	at       app.Registration // which has no name at an endpoint of this node
 	count    int
 	out      string
 	timeout  time.Duration
@@ -39,17 +39,21 @@ that folder, named after the bundle, that appears when it is whole; one line for
 each is printed. A bundle is acknowledged when its payload is safe, and comes again
 when recv ends before that.
 
+At an endpoint of many nodes, such as dtn://fleet/~news, recv registers first, under
+the name that --name gives, if that has not been done; perigee registration says more.
+
 The exit code is 75 when the time is over before all bundles came.`,
 		Example: `  perigee recv --endpoint ipn:1.42 >hello.txt
   perigee recv --endpoint ipn:1.11 --count 0 --out batches
-  perigee recv --endpoint ipn:1.42 --timeout 30s -o json --out .`,
+  perigee recv --endpoint ipn:1.42 --timeout 30s -o json --out .
+  perigee recv --endpoint dtn://fleet/~news --name ops --count 0 --out news`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return e.withDaemon(func(client app.Client) error { return runRecv(cmd.Context(), e, client, opts) })
 		},
 	}
 	f := cmd.Flags()
-	f.TextVar(&opts.endpoint, "endpoint", bundle.EID{}, "`EID` of the endpoint (required)")
+	registrationFlags(cmd, &opts.at)
 	f.IntVar(&opts.count, "count", 1, "`number` of bundles to take; 0 goes on for ever")
 	f.StringVar(&opts.out, "out", "", "`folder` to put payloads in, one file each")
 	f.DurationVar(&opts.timeout, "timeout", 0, "how long to wait for all bundles; 0 waits for ever")
@@ -68,8 +72,10 @@ type received struct {
 
 func runRecv(ctx context.Context, e *env, client app.Client, opts recvOptions) error {
 	switch {
-	case opts.endpoint.IsNull():
+	case opts.at.Endpoint.IsNull():
 		return usagef("recv: an endpoint is missing; give --endpoint EID")
+	case opts.at.Name != "" && opts.at.Endpoint.IsSingleton():
+		return usagef("recv: --name is for endpoints of many nodes, such as dtn://fleet/~news")
 	case opts.count < 0 || opts.timeout < 0:
 		return usagef("recv: --count and --timeout must not be negative")
 	case opts.out == "" && e.output == formatJSON:
@@ -87,12 +93,12 @@ func runRecv(ctx context.Context, e *env, client app.Client, opts recvOptions) e
 		defer cancel()
 	}
 	for taken := 0; opts.count == 0 || taken < opts.count; taken++ {
-		d, err := client.Receive(wait, opts.endpoint)
+		d, err := opts.receive(wait, client)
 		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("recv: %d bundles came for %s within %s: %w", taken, opts.endpoint, opts.timeout, app.ErrTryAgain)
+			return fmt.Errorf("recv: %d bundles came for %s within %s: %w", taken, opts.at, opts.timeout, app.ErrTryAgain)
 		}
 		if err != nil {
-			return fmt.Errorf("recv at %s: %w", opts.endpoint, err)
+			return fmt.Errorf("recv at %s: %w", opts.at, err)
 		}
 		if err := e.take(ctx, d, opts.out); err != nil {
 			// Best effort: the node takes the bundle back anyway when we are gone.
@@ -101,6 +107,14 @@ func runRecv(ctx context.Context, e *env, client app.Client, opts recvOptions) e
 		}
 	}
 	return nil
+}
+
+// receive waits for the next bundle.
+func (o *recvOptions) receive(ctx context.Context, client app.Client) (*app.Delivery, error) {
+	if o.at.Endpoint.IsSingleton() {
+		return client.Receive(ctx, o.at.Endpoint)
+	}
+	return client.ReceiveAs(ctx, o.at)
 }
 
 // take makes the payload of a delivery safe and acknowledges it.

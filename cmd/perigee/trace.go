@@ -113,6 +113,33 @@ type bundleView struct {
 	From        *episodeView    `json:"custody_from,omitempty"`
 	Own         *episodeView    `json:"custody_own,omitempty"`
 	Attempts    uint32          `json:"attempts"`
+	// Spread is who has not got a bundle for many nodes yet.
+	Spread *spreadView `json:"spread,omitempty"`
+}
+
+type spreadView struct {
+	Registrations int          `json:"registrations"`
+	Neighbours    []bundle.EID `json:"neighbours"`
+}
+
+// viewSpread returns nil for bundles that are not for many nodes.
+func viewSpread(r *store.Record) *spreadView {
+	if r.Duty != store.DutyGroup {
+		return nil
+	}
+	registrations, neighbours, err := r.Spread.Parse()
+	if err != nil {
+		return nil
+	}
+	return &spreadView{len(registrations), orEmpty(neighbours)}
+}
+
+func (s *spreadView) String() string {
+	text := fmt.Sprintf("registrations here: %d", s.Registrations)
+	for _, n := range s.Neighbours {
+		text += ", " + n.String()
+	}
+	return text
 }
 
 type episodeView struct {
@@ -127,7 +154,7 @@ func viewBundle(r *store.Record) bundleView {
 		ReportTo: eidOrNil(r.ReportTo), Previous: eidOrNil(r.Previous),
 		Duty: r.Duty.String(), Priority: r.Priority, Flags: r.Flags, Received: r.Received, Expiry: r.Expiry,
 		PayloadLen: r.PayloadLen, Size: r.Size,
-		Custodial: r.Custodial, From: viewEpisode(r.From), Own: viewEpisode(r.Own), Attempts: r.Attempts,
+		Custodial: r.Custodial, From: viewEpisode(r.From), Own: viewEpisode(r.Own), Attempts: r.Attempts, Spread: viewSpread(r),
 	}
 }
 
@@ -164,6 +191,9 @@ func (v *bundleView) table(w io.Writer, now dtntime.Time) {
 	row(w, "payload", fmt.Sprintf("%d bytes (%s)", v.PayloadLen, bytesText(v.PayloadLen)))
 	row(w, "received", v.Received)
 	row(w, "expires", fmt.Sprintf("%s (in %s)", v.Expiry, until(now, v.Expiry)))
+	if v.Spread != nil {
+		row(w, "still to go to", v.Spread)
+	}
 	if !v.Custodial {
 		row(w, "custody", "no")
 		return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 
 	"perigee/bundle/contact"
 	"perigee/bundle/core"
@@ -105,8 +106,9 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 			Custodians: c.Custody.Custodians, Sources: c.Custody.Sources,
 			MaxBundles: c.Custody.MaxBundles, MinLifetime: c.Custody.MinLifetime,
 		},
-		Peers:         peers,
-		StatusReports: c.Node.StatusReports, NoClock: c.Node.Clock == clockNone, MaxBundle: int64(c.Node.MaxBundle), MaxResident: c.Store.MaxResident, SpoolDir: c.Node.DataDir,
+		Peers:             peers,
+		RegistrationsFile: filepath.Join(c.Node.DataDir, "registrations.json"),
+		StatusReports:     c.Node.StatusReports, NoClock: c.Node.Clock == clockNone, MaxBundle: int64(c.Node.MaxBundle), MaxResident: c.Store.MaxResident, SpoolDir: c.Node.DataDir,
 	}
 	a.plan.Store(plan)
 	for _, l := range c.Link {

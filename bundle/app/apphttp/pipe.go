@@ -43,7 +43,7 @@ type frameKind byte
 // Frames of the client.
 const (
 	frameSend    frameKind = 1 // body: description of the bundle, payload
-	frameReceive frameKind = 2 // body: endpoint
+	frameReceive frameKind = 2 // body: endpoint, and behind a space the name of a registration there
 	frameAck     frameKind = 3 // body: number of the receive whose delivery is acknowledged
 	frameRelease frameKind = 4 // body: as for frameAck
 	frameCancel  frameKind = 5 // nobody waits for the answer to the number any more

@@ -213,16 +213,26 @@ func (c *Client) sendPiped(ctx context.Context, out *app.Outgoing, payload []byt
 
 // Receive implements app.Client. ctx governs the wait and not the delivery.
 func (c *Client) Receive(ctx context.Context, endpoint bundle.EID) (*app.Delivery, error) {
+	return c.receive(ctx, endpoint.String())
+}
+
+// ReceiveAs implements app.Client. ctx governs the wait and not the delivery.
+func (c *Client) ReceiveAs(ctx context.Context, r app.Registration) (*app.Delivery, error) {
+	return c.receive(ctx, r.Endpoint.String()+" "+r.Name)
+}
+
+// receive waits for a bundle at what the text names.
+func (c *Client) receive(ctx context.Context, at string) (*app.Delivery, error) {
 	scope, cancel := c.scope(ctx)
 	defer cancel()
 	p, err := c.openPipe(scope)
 	if err != nil {
 		return nil, err
 	}
-	f, err := c.call(scope, p, frameReceive, func(dst []byte) []byte { return append(dst, endpoint.String()...) })
+	f, err := c.call(scope, p, frameReceive, func(dst []byte) []byte { return append(dst, at...) })
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("waiting for a bundle for %s: %w", endpoint, ctx.Err())
+			return nil, fmt.Errorf("waiting for a bundle for %s: %w", at, ctx.Err())
 		}
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -190,13 +191,19 @@ func (p *serverPipe) receive(ctx context.Context, f frame) {
 	s := p.server
 	ctx, cancel := s.waiting(ctx)
 	defer cancel()
-	endpoint, err := bundle.ParseEID(string(f.body))
+	text, name, registered := strings.Cut(string(f.body), " ")
+	endpoint, err := bundle.ParseEID(text)
 	if err != nil {
 		p.finish(f.number)
 		p.fail(f.number, fmt.Errorf("%w: endpoint: %w", errMalformed, err))
 		return
 	}
-	d, err := s.client.Receive(ctx, endpoint)
+	var d *app.Delivery
+	if registered {
+		d, err = s.client.ReceiveAs(ctx, app.Registration{Endpoint: endpoint, Name: name})
+	} else {
+		d, err = s.client.Receive(ctx, endpoint)
+	}
 	if err != nil {
 		p.finish(f.number)
 		p.fail(f.number, s.ended(err))

@@ -169,6 +169,8 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("GET "+pathPlan, s.limited(s.requests, s.plan))
 	mux.Handle("PUT "+pathPlan, s.limited(s.requests, s.setPlan))
 	mux.Handle("DELETE "+pathBundle, s.limited(s.requests, s.remove))
+	mux.Handle("POST "+pathRegistration, s.limited(s.requests, s.register))
+	mux.Handle("DELETE "+pathRegistration, s.limited(s.requests, s.register))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, fmt.Errorf("%w: the daemon knows no %s %s; do perigee and perigeed have the same version?",
 			errMalformed, r.Method, r.URL.Path))

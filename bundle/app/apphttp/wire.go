@@ -26,6 +26,8 @@ const (
 	pathBundle  = "/v1/bundle"
 	pathExport  = "/v1/export"
 	pathVerify  = "/v1/verify"
+
+	pathRegistration = "/v1/registration"
 )
 
 // Limits on what either side accepts of the other.

@@ -37,6 +37,8 @@ type Memory struct {
 	plan     *contact.Plan
 	watchers map[chan app.Event]bool
 	payloads int // deliveries whose payload is open
+
+	registered []app.Registration
 }
 
 type memBundle struct {
@@ -44,6 +46,7 @@ type memBundle struct {
 	source  bundle.EID
 	payload []byte
 	lent    bool
+	copyOf  app.Registration // that the copy is for, at a non-singleton endpoint
 }
 
 // memHead stands for the header of a bundle.
@@ -133,7 +136,7 @@ func (c *memClient) Send(ctx context.Context, out app.Outgoing) (bundle.ID, erro
 		source = n.id
 	}
 	id := bundle.ID{Source: source, Created: bundle.Timestamp{Time: n.clock, Sequence: uint64(n.handle)}}
-	n.stored = append(n.stored, &memBundle{source: source, payload: payload, record: store.Record{
+	n.store(memBundle{source: source, payload: payload, record: store.Record{
 		Handle: n.handle, ID: id, Destination: out.To, ReportTo: out.ReportTo, Flags: out.Reports,
 		Priority: out.Priority, Duty: store.DutyDeliver, Received: n.clock, Expiry: n.clock.Add(out.Lifetime),
 		HeaderLen: int64(len(memHead)), PayloadLen: int64(len(payload)), Size: int64(len(memHead) + len(payload)),
@@ -170,12 +173,20 @@ func (c *memClient) readPayload(ctx context.Context, out app.Outgoing) ([]byte, 
 }
 
 func (c *memClient) Receive(ctx context.Context, endpoint bundle.EID) (*app.Delivery, error) {
+	if !endpoint.IsSingleton() {
+		return c.ReceiveAs(ctx, app.Registration{Endpoint: endpoint})
+	}
+	return c.await(ctx, func(b *memBundle) bool { return b.record.Destination == endpoint })
+}
+
+// await waits for a bundle that is wanted.
+func (c *memClient) await(ctx context.Context, wanted func(*memBundle) bool) (*app.Delivery, error) {
 	n := c.node
 	for {
 		n.mu.Lock()
 		changed := n.changed
 		for _, b := range n.stored {
-			if b.record.Destination == endpoint && !b.lent && ctx.Err() == nil {
+			if wanted(b) && !b.lent && ctx.Err() == nil {
 				b.lent = true
 				n.payloads++
 				n.mu.Unlock()
@@ -267,6 +278,7 @@ func (c *memClient) Status(context.Context) (app.Status, error) {
 	s := n.status
 	s.Node, s.Started, s.Now = n.id, 1000, n.clock
 	s.Store.Bundles = int64(len(n.stored))
+	s.Registrations = n.registrations()
 	return s, nil
 }
 
