@@ -102,7 +102,7 @@ func New(cfg Config) (*Core, error) {
 	c := &Core{
 		cfg:           cfg,
 		plan:          cfg.Plan,
-		numbers:       custody.NewNumbers(cfg.Counter),
+		numbers:       custody.NewNumbers(custody.ForCustody, cfg.Counter),
 		book:          custody.NewBook(),
 		signals:       custody.NewSignals(),
 		allowance:     custody.NewAllowance(),

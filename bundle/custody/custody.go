@@ -1,6 +1,7 @@
-// Package custody decides about custody transfer (CCSDS 734.6-O-1): which number
-// a bundle asks its next custodian under, what a custody signal releases, which
-// transmissions went unanswered, and which signals are owed to others.
+// Package custody decides about custody transfer and compressed reporting (CCSDS
+// 734.6-O-1): which number a bundle asks its next custodian under, what a custody
+// signal releases, which transmissions went unanswered, and which signals, of both
+// kinds, are owed to others.
 //
 // It refuses to know bundles, links, stores and clocks: it works on handles,
 // numbers and the time it is given, and returns what follows.

@@ -46,7 +46,7 @@ func next(t *testing.T, n *custody.Numbers, to bundle.EID, at dtntime.Time) (num
 func TestNumbersAreNeverUsedTwice(t *testing.T) {
 	kept, used := shelf{}, map[number]bool{}
 	for life := range 5 {
-		n := custody.NewNumbers(kept.load)
+		n := custody.NewNumbers(custody.ForCustody, kept.load)
 		for i := range custody.ReserveBlock + 10*life {
 			for _, to := range []bundle.EID{gs, sat} {
 				got, keep := next(t, n, to, now)
@@ -69,7 +69,7 @@ func TestNumbersAreNeverUsedTwice(t *testing.T) {
 
 func TestNumbersAreKeptOnceDurable(t *testing.T) {
 	kept := shelf{}
-	n := custody.NewNumbers(kept.load)
+	n := custody.NewNumbers(custody.ForCustody, kept.load)
 	_, first := next(t, n, gs, now)
 	if len(first) != 3 {
 		t.Fatalf("the first number came with counters %v, want the last ID, the ID and its numbers", first)
@@ -85,22 +85,22 @@ func TestNumbersAreKeptOnceDurable(t *testing.T) {
 
 func TestNumbersAfterCountersAreLost(t *testing.T) {
 	before := shelf{}
-	n := custody.NewNumbers(before.load)
+	n := custody.NewNumbers(custody.ForCustody, before.load)
 	old, keep := next(t, n, gs, now)
 	before.keep(n, keep)
 
 	later := now.Add(dtntime.Minute)
-	fresh, _ := next(t, custody.NewNumbers(shelf{}.load), gs, later)
+	fresh, _ := next(t, custody.NewNumbers(custody.ForCustody, shelf{}.load), gs, later)
 	if fresh.id == old.id {
 		t.Errorf("after all counters were lost, sequence ID %d came again", fresh.id)
 	}
-	seen := custody.NewNumbers(shelf{}.load)
+	seen := custody.NewNumbers(custody.ForCustody, shelf{}.load)
 	seen.Seen(old.id + 1_000_000)
 	if got, _ := next(t, seen, gs, later); got.id <= old.id+1_000_000 {
 		t.Errorf("sequence ID %d is not above the one of a stored bundle", got.id)
 	}
 	// The clock is behind, and the bundle that showed the latest ID has left.
-	slow := custody.NewNumbers(shelf{}.load)
+	slow := custody.NewNumbers(custody.ForCustody, shelf{}.load)
 	slow.Seen(old.id - 40)
 	if got, _ := next(t, slow, gs, now-dtntime.Time(dtntime.Hour)); got.id <= old.id {
 		t.Errorf("with a clock that is behind, sequence ID %d is not above %d", got.id, old.id)
@@ -110,14 +110,14 @@ func TestNumbersAfterCountersAreLost(t *testing.T) {
 			delete(before, name)
 		}
 	}
-	if got, _ := next(t, custody.NewNumbers(before.load), gs, later); got.id == old.id {
+	if got, _ := next(t, custody.NewNumbers(custody.ForCustody, before.load), gs, later); got.id == old.id {
 		t.Errorf("after its numbers were lost, sequence ID %d came again", got.id)
 	}
 }
 
 func TestNumbersReportTheStore(t *testing.T) {
 	broken := errors.New("broken")
-	n := custody.NewNumbers(func(string) (uint64, error) { return 0, broken })
+	n := custody.NewNumbers(custody.ForCustody, func(string) (uint64, error) { return 0, broken })
 	if _, _, _, err := n.Next(gs, bundle.PriorityBulk, now); !errors.Is(err, broken) {
 		t.Errorf("Next with a broken store: %v", err)
 	}

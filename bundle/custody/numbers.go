@@ -7,11 +7,12 @@ import (
 	"perigee/bundle/dtntime"
 )
 
-// Numbers hands out the sequence numbers under which this node asks for custody.
-// Each next node and class of service has a sequence of its own. Numbers are
-// reserved in blocks before they are used, so that none is used twice for
-// different bundles, whatever crashes.
+// Numbers hands out the sequence numbers under which this node asks for custody, or
+// for compressed reports. Each next node and class of service has a sequence of its
+// own. Numbers are reserved in blocks before they are used, so that none is used
+// twice for different bundles, whatever crashes.
 type Numbers struct {
+	use    string // that counters are named after
 	load   func(name string) (uint64, error)
 	seqs   map[seqKey]*sequence
 	kept   map[string]uint64 // what Kept told of this node's counters
@@ -42,13 +43,16 @@ type Reservation struct {
 // behind.
 const unseenIDs = 1 << 16
 
-// counterLastID keeps the highest sequence ID ever given out.
-const counterLastID = "custody/last-id"
+// Uses of numbers, which have counters of their own.
+const (
+	ForCustody = "custody"
+	ForReports = "reports"
+)
 
-// NewNumbers returns Numbers that read counters kept earlier through load, which
-// returns 0 for a counter that is not kept.
-func NewNumbers(load func(name string) (uint64, error)) *Numbers {
-	return &Numbers{load: load, seqs: make(map[seqKey]*sequence), kept: make(map[string]uint64)}
+// NewNumbers returns Numbers for a use that read counters kept earlier through load,
+// which returns 0 for a counter that is not kept.
+func NewNumbers(use string, load func(name string) (uint64, error)) *Numbers {
+	return &Numbers{use: use, load: load, seqs: make(map[seqKey]*sequence), kept: make(map[string]uint64)}
 }
 
 // Next returns the next number for bundles of the class that go to the node next,
@@ -70,9 +74,9 @@ func (n *Numbers) Next(next bundle.EID, class bundle.Priority, now dtntime.Time)
 		s.reserved = s.next + ReserveBlock
 	}
 	if n.kept[s.name] != s.id {
-		keep = append(keep, Reservation{counterLastID, n.lastID}, Reservation{s.name, s.id})
+		keep = append(keep, Reservation{n.lastIDName(), n.lastID}, Reservation{s.name, s.id})
 	}
-	if num := numName(s.id); n.kept[num] < s.reserved {
+	if num := n.numName(s.id); n.kept[num] < s.reserved {
 		keep = append(keep, Reservation{num, s.reserved})
 	}
 	seqNum = s.next
@@ -89,7 +93,7 @@ func (n *Numbers) Kept(keep []Reservation) {
 
 // Lost tells whether no counter is kept, as on a new node.
 func (n *Numbers) Lost() (bool, error) {
-	last, err := n.counter(counterLastID)
+	last, err := n.counter(n.lastIDName())
 	return last == 0, err
 }
 
@@ -99,24 +103,24 @@ func (n *Numbers) Seen(seqID uint64) { n.lastID = max(n.lastID, seqID) }
 
 // open finds the sequence of a next node and class, or makes it.
 func (n *Numbers) open(key seqKey, now dtntime.Time) (*sequence, error) {
-	name := fmt.Sprintf("custody/id/%s/%s", key.next, key.class)
+	name := fmt.Sprintf("%s/id/%s/%s", n.use, key.next, key.class)
 	id, err := n.counter(name)
 	if err != nil {
 		return nil, err
 	}
 	if id != 0 {
-		reserved, err := n.counter(numName(id))
+		reserved, err := n.counter(n.numName(id))
 		if err != nil {
 			return nil, err
 		}
 		if reserved != 0 { // else that counter is lost, and with it the sequence
 			n.Seen(id)
-			n.kept[name], n.kept[numName(id)] = id, reserved
+			n.kept[name], n.kept[n.numName(id)] = id, reserved
 			return &sequence{name: name, id: id, next: reserved, reserved: reserved}, nil
 		}
 		n.Seen(id)
 	}
-	last, err := n.counter(counterLastID)
+	last, err := n.counter(n.lastIDName())
 	if err != nil {
 		return nil, err
 	}
@@ -135,4 +139,7 @@ func (n *Numbers) counter(name string) (uint64, error) {
 	return value, nil
 }
 
-func numName(id uint64) string { return fmt.Sprintf("custody/num/%d", id) }
+func (n *Numbers) numName(id uint64) string { return fmt.Sprintf("%s/num/%d", n.use, id) }
+
+// lastIDName names the counter of the highest sequence ID ever given out.
+func (n *Numbers) lastIDName() string { return n.use + "/last-id" }

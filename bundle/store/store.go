@@ -135,6 +135,11 @@ type Record struct {
 
 	// Spread is what is left to be done under DutyGroup.
 	Spread Spread
+
+	// Reporting is the compressed reports that the bundle asks for, with its EIDs
+	// filled in; zero when nothing is to be reported from here. For a bundle made
+	// here it is the block that it leaves with.
+	Reporting bundle.Reporting
 }
 
 // Lane is the queue that the bundle stands in.

@@ -13,7 +13,7 @@ import (
 // Limits on what is encoded.
 const (
 	// maxMeta is the longest encoding of what a record says beside the bytes of
-	// the bundle: six EIDs, each up to bundle.MaxEIDText, a spread and numbers.
+	// the bundle: eight EIDs, each up to bundle.MaxEIDText, a spread and numbers.
 	maxMeta = 32 << 10
 	// maxCounterName is the longest name of a counter in bytes.
 	maxCounterName = 256
@@ -63,11 +63,12 @@ const (
 	markCustodial
 	markForwarded
 	markSpread
+	markReporting
 )
 
 func recordMarks(r *store.Record) byte {
 	return boolByte(r.HasAge)*markAge | boolByte(r.Custodial)*markCustodial | boolByte(r.Forwarded > 0)*markForwarded |
-		boolByte(r.Spread != "")*markSpread
+		boolByte(r.Spread != "")*markSpread | boolByte(r.Reporting != (bundle.Reporting{}))*markReporting
 }
 
 // appendRecord appends r.
@@ -95,6 +96,12 @@ func appendRecord(b []byte, r *store.Record) []byte {
 	if r.Spread != "" {
 		b = binary.AppendUvarint(b, uint64(len(r.Spread)))
 		b = append(b, r.Spread...)
+	}
+	if q := &r.Reporting; *q != (bundle.Reporting{}) {
+		for _, n := range [...]uint64{q.SeqNum, q.SeqID, uint64(q.Requests)} {
+			b = binary.AppendUvarint(b, n)
+		}
+		b = appendEID(appendEID(b, q.Source), q.ReportTo)
 	}
 	return b
 }
@@ -243,6 +250,11 @@ func (d *decoder) record() store.Record {
 	if marks&markSpread != 0 {
 		r.Spread = store.Spread(d.text(store.MaxSpread))
 	}
+	if marks&markReporting != 0 {
+		r.Reporting = bundle.Reporting{SeqNum: d.uint(), SeqID: d.uint(), Requests: bundle.ReportingFlags(d.uint())}
+		r.Reporting.Source = d.eid()
+		r.Reporting.ReportTo = d.eid()
+	}
 	return r
 }
 
@@ -273,7 +285,7 @@ func checkRecord(r *store.Record) error {
 	if len(r.Spread) > store.MaxSpread {
 		return fmt.Errorf("record of bundle %s has a spread of %d bytes; the limit is %d", r.ID, len(r.Spread), store.MaxSpread)
 	}
-	return checkEIDs(r.ID.Source, r.Destination, r.ReportTo, r.Previous, r.From.Custodian, r.Own.Custodian)
+	return checkEIDs(r.ID.Source, r.Destination, r.ReportTo, r.Previous, r.From.Custodian, r.Own.Custodian, r.Reporting.Source, r.Reporting.ReportTo)
 }
 
 func checkEIDs(eids ...bundle.EID) error {

@@ -34,6 +34,9 @@ func records() []store.Record {
 		Own:  store.Episode{Custodian: bundle.IPN(5, 0), SeqID: 2, SeqNum: math.MaxUint64},
 
 		Spread: store.Spread(strings.Repeat("9", store.MaxSpread)),
+		Reporting: bundle.Reporting{
+			SeqNum: math.MaxUint64, SeqID: math.MaxUint64, Requests: math.MaxUint64, Source: bundle.IPN(5, 7), ReportTo: bundle.DTN("x", "y"),
+		},
 	}
 	return []store.Record{{}, full}
 }

@@ -94,6 +94,9 @@ func Record(n uint64, size int64) store.Record {
 		Custodial:   n%3 == 0,
 		From:        store.Episode{Custodian: bundle.IPN(2, 0), SeqID: 4, SeqNum: n},
 	}
+	if n%4 == 1 {
+		r.Reporting = bundle.Reporting{SeqNum: n, SeqID: 9, Requests: bundle.ReportingDelivered, Source: r.ID.Source, ReportTo: r.ReportTo}
+	}
 	r.PayloadLen = size - r.HeaderLen
 	if n%5 == 4 {
 		r.ID.Fragment, r.ID.Offset, r.ID.Length = true, 1000*n, 700
