@@ -22,6 +22,10 @@ const (
 	ReportingCustodyRefused  ReportingFlags = 1 << StatusCustodyRefused
 )
 
+// ReportingRequests are all the flags that have a meaning.
+const ReportingRequests = ReportingReceived | ReportingForwarded | ReportingDelivered | ReportingDeleted |
+	ReportingCustodyAccepted | ReportingCustodyRefused
+
 // Reporting is the content of a compressed reporting extension block (CCSDS
 // 734.6-O-1 section 5.1): the number under which the source of the block wants to
 // hear about the bundle, and about what.

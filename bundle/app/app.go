@@ -36,9 +36,13 @@ type Outgoing struct {
 	From     bundle.EID // null: the administrative endpoint of the node
 	ReportTo bundle.EID // null: no reports
 	Reports  bundle.Flags
-	Custody  bool
-	Lifetime dtntime.Duration // 0: 24 hours
-	Priority bundle.Priority
+	// Compressed are the reports asked for in compressed form (CCSDS 734.6-O-1
+	// section 5), which also go to ReportTo: many in one signal, without times and
+	// reasons. The bundle then cannot be fragmented.
+	Compressed bundle.ReportingFlags
+	Custody    bool
+	Lifetime   dtntime.Duration // 0: 24 hours
+	Priority   bundle.Priority
 
 	// Payload is read to its end. Length is its length in bytes, or negative
 	// when it is not known; a known length saves a copy.
@@ -146,7 +150,7 @@ const (
 	EventAlarm           EventKind = "alarm"            // somebody should look at a bundle in custody
 	EventRetransmit      EventKind = "retransmit"       // no signal came in time
 	EventDeleted         EventKind = "deleted"          // expired, removed or unprocessable
-	EventReported        EventKind = "reported"         // a status report came about a bundle
+	EventReported        EventKind = "reported"         // a report came about a bundle
 	EventLinkUp          EventKind = "link-up"
 	EventLinkDown        EventKind = "link-down"
 	EventContactStart    EventKind = "contact-start"
@@ -250,7 +254,8 @@ type Counters struct {
 	SignalsSent       uint64 `json:"signals_sent"`
 	SignalsReceived   uint64 `json:"signals_received"`
 	CustodyAlarms     uint64 `json:"custody_alarms"`     // events of kind alarm
-	ReportsSent       uint64 `json:"reports_sent"`       // status reports
+	ReportsSent       uint64 `json:"reports_sent"`       // status reports, and signals of compressed ones
 	ReportsSuppressed uint64 `json:"reports_suppressed"` // that were asked for, beyond what is sent at once
+	ReportsIgnored    uint64 `json:"reports_ignored"`    // compressed ones that came, not honoured or only in part
 	CustodyMalformed  uint64 `json:"custody_malformed"`  // bundles whose custody blocks break the rules
 }

@@ -25,6 +25,8 @@ func (c *Core) administer(a *Arrival) {
 	switch {
 	case rec.CustodySignal != nil:
 		c.signalled(a, rec.CustodySignal)
+	case rec.ReportingSignal != nil:
+		c.toldOf(a, rec.ReportingSignal)
 	case rec.Status != nil:
 		c.notifyStatus(a.Bundle.Primary.Source, rec.Status)
 		c.do(Reply{Token: a.Token})

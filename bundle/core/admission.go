@@ -112,6 +112,7 @@ func allows(list []bundle.EID, e bundle.EID) bool {
 func (c *Core) decline(asked store.Episode, rec *store.Record, why custody.Refusal) {
 	c.declined[why]++
 	c.notify(app.EventCustodyDeclined, rec.ID, asked.Custodian, rec.Size, why.String())
+	c.note(rec, bundle.StatusCustodyRefused)
 	if rec.Flags&bundle.FlagFragment == 0 || c.answered.add(asked) {
 		c.owe(asked, rec.Destination, false, rec.Expiry)
 	}

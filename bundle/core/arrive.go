@@ -148,13 +148,10 @@ func (c *Core) take(a *Arrival, id bundle.ID) {
 		c.turnAway(a, id, refuse(convergence.RefuseNoResources, fmt.Errorf("%w: %s goes to one destination more than the %d that may be waited for", ErrNoSpace, id, maxLanes)))
 		return
 	}
-	var ops []store.Op
-	var keep []custody.Reservation
-	if rec.Duty == store.DutyForward && rec.Custodial {
-		if ops, keep, err = c.number(&rec); err != nil {
-			c.turnAway(a, id, err)
-			return
-		}
+	ops, kept, err := c.numberAll(a, &rec)
+	if err != nil {
+		c.turnAway(a, id, err)
+		return
 	}
 	ops = append(ops, store.Put{Record: rec})
 	parts := func(error) {}
@@ -178,7 +175,7 @@ func (c *Core) take(a *Arrival, id bundle.ID) {
 			c.do(Reply{token, err})
 			return
 		}
-		c.numbers.Kept(keep)
+		kept()
 		c.do(Reply{Token: token})
 		if unknown {
 			c.unsupported(&rec)
@@ -191,6 +188,7 @@ func (c *Core) take(a *Arrival, id bundle.ID) {
 func (c *Core) stored(rec store.Record, link LinkID, peer bundle.EID) {
 	if link == 0 {
 		c.counters.BundlesCreated++
+		c.remember(&rec)
 	}
 	c.notify(app.EventReceived, rec.ID, peer, rec.Size, "")
 	c.report(&rec, bundle.FlagReportReception, bundle.ReasonNone)
@@ -199,6 +197,7 @@ func (c *Core) stored(rec store.Record, link LinkID, peer bundle.EID) {
 		c.notify(app.EventCustodyAccepted, rec.ID, rec.From.Custodian, 0, "")
 	}
 	if rec.From != (store.Episode{}) {
+		c.note(&rec, bundle.StatusCustodyAccepted)
 		c.owe(rec.From, rec.Destination, true, rec.Expiry)
 	}
 	c.admit(rec)
@@ -232,6 +231,7 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 		rec.Handle = c.cfg.NextHandle()
 		return rec, c.fits(&rec)
 	}
+	rec.Reporting = c.reportingOf(b, rec.Previous)
 	if asked, ok := c.asked(a); ok {
 		why := c.declines(&rec, asked)
 		if why == custody.RefusalNone {
@@ -303,11 +303,29 @@ func (c *Core) number(rec *store.Record) ([]store.Op, []custody.Reservation, err
 		return nil, nil, storeError(fmt.Errorf("numbering %s: %w", rec.ID, err))
 	}
 	rec.Own = store.Episode{Custodian: c.cfg.Node, SeqID: id, SeqNum: num}
-	var ops []store.Op
-	for _, k := range keep {
-		ops = append(ops, store.SetCounter{Name: k.Name, Value: k.Value})
+	return counterOps(keep), keep, nil
+}
+
+// numberAll gives a new bundle the numbers that it needs, and returns the counters to
+// commit with it and what to do when they are durable.
+func (c *Core) numberAll(a *Arrival, rec *store.Record) (ops []store.Op, kept func(), err error) {
+	var forCustody, forReports []custody.Reservation
+	if rec.Duty == store.DutyForward && rec.Custodial {
+		if ops, forCustody, err = c.number(rec); err != nil {
+			return nil, nil, err
+		}
 	}
-	return ops, keep, nil
+	if a.Link == 0 && a.Reporting != 0 {
+		more, keep, err := c.numberReports(rec, a.Reporting)
+		if err != nil {
+			return nil, nil, err
+		}
+		ops, forReports = append(ops, more...), keep
+	}
+	return ops, func() {
+		c.numbers.Kept(forCustody)
+		c.reportNumbers.Kept(forReports)
+	}, nil
 }
 
 // from returns the node that a bundle came from, null for applications. Where the

@@ -29,8 +29,11 @@ type Core struct {
 	router        *route.Router
 	plan          *contact.Plan
 	numbers       *custody.Numbers
+	reportNumbers *custody.Numbers
 	book          *custody.Book
 	signals       *custody.Signals
+	told          *custody.Reports
+	issued        *custody.Issued
 	neighbours    map[bundle.EID]*neighbour
 	order         []*neighbour // in order of EID
 	links         map[LinkID]*neighbour
@@ -105,6 +108,9 @@ func New(cfg Config) (*Core, error) {
 		numbers:       custody.NewNumbers(custody.ForCustody, cfg.Counter),
 		book:          custody.NewBook(),
 		signals:       custody.NewSignals(),
+		reportNumbers: custody.NewNumbers(custody.ForReports, cfg.Counter),
+		told:          custody.NewReports(),
+		issued:        custody.NewIssued(),
 		allowance:     custody.NewAllowance(),
 		neighbours:    make(map[bundle.EID]*neighbour),
 		links:         make(map[LinkID]*neighbour),
@@ -171,6 +177,9 @@ func (c *Core) NumbersLost() (bool, error) {
 func (c *Core) Seen(records []store.Record) {
 	for i := range records {
 		c.numbers.Seen(records[i].Own.SeqID)
+		if records[i].Previous.IsNull() {
+			c.reportNumbers.Seen(records[i].Reporting.SeqID)
+		}
 	}
 }
 

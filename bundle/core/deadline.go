@@ -104,6 +104,7 @@ func (c *Core) clockStepped(was dtntime.Time) {
 	}
 	c.repage()
 	c.signals.Shift(shift)
+	c.told.Shift(shift)
 	c.allowance = custody.NewAllowance()
 	c.flushNext = 0
 	c.redateAll()

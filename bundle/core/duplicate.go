@@ -99,6 +99,7 @@ func (c *Core) assume(a *Arrival, rec store.Record, asked store.Episode) {
 		}
 		c.counters.CustodyAccepted++
 		c.notify(app.EventCustodyAccepted, rec.ID, asked.Custodian, 0, "a copy was here already")
+		c.note(&rec, bundle.StatusCustodyAccepted)
 		c.owe(asked, rec.Destination, true, rec.Expiry)
 		e := c.entries[rec.Handle]
 		if e == nil {

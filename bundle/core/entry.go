@@ -75,6 +75,7 @@ func (c *Core) enter(l *lane, rec store.Record) {
 	if isOwnRecord(&rec) {
 		c.reports.waiting++
 	}
+	c.remember(&rec)
 	c.expiries.Add(rec.Expiry, rec.Handle)
 	c.expiries.Prune(len(c.entries), func(at dtntime.Time, h store.Handle) bool {
 		e := c.entries[h]

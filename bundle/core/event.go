@@ -44,9 +44,11 @@ type Arrival struct {
 	// this node, and nil otherwise.
 	Admin []byte
 
-	// Custody and Priority are the wishes of an application.
-	Custody  bool
-	Priority bundle.Priority
+	// Custody, Priority and Reporting, which are the compressed reports asked for,
+	// are the wishes of an application.
+	Custody   bool
+	Priority  bundle.Priority
+	Reporting bundle.ReportingFlags
 }
 
 // Malformed tells of a bundle from a link that was refused because it cannot be read

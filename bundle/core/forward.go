@@ -175,9 +175,10 @@ func (c *Core) transmit(n *neighbour, item schedule.Item, room int64) {
 
 // changes are those of a bundle's header on the way to a neighbour.
 func (c *Core) changes(n *neighbour, e *entry) Forwarding {
-	f := Forwarding{Previous: c.cfg.Node}
+	to, from := c.peerOf(n.Peer).Points, c.peerOf(e.rec.Previous).Points
+	f := Forwarding{Previous: c.cfg.Node, ReportingAs: to.Reporting, ReportingFrom: from.Reporting}
 	if e.rec.Custodial {
-		f.CustodyAs, f.CustodyFrom = c.peerOf(n.Peer).Points.Custody, c.peerOf(e.rec.Previous).Points.Custody
+		f.CustodyAs, f.CustodyFrom = to.Custody, from.Custody
 		f.Custody = &bundle.Custody{Custodian: e.rec.Own.Custodian, SeqID: e.rec.Own.SeqID, SeqNum: e.rec.Own.SeqNum}
 	}
 	return f

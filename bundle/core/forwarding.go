@@ -17,13 +17,15 @@ type Forwarding struct {
 	// CustodyFrom the type under which the bundle may have brought one. 0: the
 	// standard type.
 	CustodyAs, CustodyFrom bundle.BlockType
+	// ReportingAs and ReportingFrom are the same for the compressed reporting block.
+	ReportingAs, ReportingFrom bundle.BlockType
 }
 
 // Apply changes the extension blocks of b, the header of the bundle that record
 // describes, for a transmission at now: the previous node block is replaced, age
-// and hop count grow, blocks that asked to be discarded are, and the custody block
-// names this node when it is custodian. The slice b.Extensions must be the
-// caller's own.
+// and hop count grow, blocks that asked to be discarded are, the custody block names
+// this node when it is custodian, and a bundle made here gets its block for
+// compressed reports. The slice b.Extensions must be the caller's own.
 func (f Forwarding) Apply(b *bundle.Bundle, record *store.Record, now dtntime.Time) error {
 	b.StripUnsupported()
 	if record.Previous.IsNull() {
@@ -53,5 +55,28 @@ func (f Forwarding) Apply(b *bundle.Bundle, record *store.Record, now dtntime.Ti
 		}
 		b.SetExtension(blk)
 	}
+	f.reporting(b, record)
 	return nil
+}
+
+// reporting adds the compressed reporting block of a bundle made here, and gives that
+// of another the type that the neighbour knows.
+func (f *Forwarding) reporting(b *bundle.Bundle, record *store.Record) {
+	if record.Previous.IsNull() {
+		if r := record.Reporting; r.Requests != 0 {
+			// The EIDs are the bundle's own and need not be said again.
+			blk := bundle.ReportingBlock(0, bundle.Reporting{SeqNum: r.SeqNum, SeqID: r.SeqID, Requests: r.Requests})
+			if f.ReportingAs != 0 {
+				blk.Type = f.ReportingAs
+			}
+			b.SetExtension(blk)
+		}
+		return
+	}
+	if f.ReportingAs == f.ReportingFrom || b.Extension(f.ReportingAs) != nil {
+		return
+	}
+	if old := b.Extension(f.ReportingFrom); old != nil {
+		old.Type = f.ReportingAs
+	}
 }

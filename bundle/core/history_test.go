@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"io"
 	"slices"
+	"strings"
 
 	"perigee/bundle"
+	"perigee/bundle/app"
 	"perigee/bundle/core"
 	"perigee/bundle/custody"
 	"perigee/bundle/dtntime"
@@ -20,6 +22,7 @@ type fate struct {
 	custody bool
 	expiry  dtntime.Time // by the sender's clock
 
+	stored    bool  // durably, on some node
 	accepted  bool  // acknowledged to its sender
 	refused   error // by the first node
 	delivered int
@@ -179,6 +182,10 @@ func (m *machine) committed(ops []store.Op) {
 				m.w.fail("%s sets the counter %s back from %d to %d", m.id, op.Name, m.counters[op.Name], op.Value)
 			}
 			m.counters[op.Name] = op.Value
+		case store.Put:
+			if f := m.w.sent[op.Record.ID]; f != nil {
+				f.stored = true
+			}
 		case store.Delete:
 			m.w.left(m, op)
 		}
@@ -276,6 +283,39 @@ func (m *machine) checkDelivery(e core.Deliver) {
 func sameBundle(a, b *bundle.Primary) bool {
 	return a.Source == b.Source && a.Created == b.Created && a.Destination == b.Destination && a.ReportTo == b.ReportTo &&
 		a.Flags == b.Flags && a.Lifetime == b.Lifetime && a.CRC == b.CRC
+}
+
+// checkReport checks that a report about a bundle of this node tells the truth: somebody
+// has it then, or an application did.
+func (m *machine) checkReport(e *app.Event) {
+	if e.Kind != app.EventReported {
+		return
+	}
+	f := m.w.sent[*e.Bundle]
+	if f == nil {
+		return
+	}
+	m.w.reports++
+	switch word, _, _ := strings.Cut(e.Detail, ","); word {
+	case "delivered":
+		if f.delivered == 0 && !f.isTaken() {
+			m.w.fail("%s is told that %s was delivered, which it was not", m.id, f.id)
+		}
+	case "received", "forwarded", "custody accepted":
+		if !f.stored {
+			m.w.fail("%s is told that %s was %s, which was never stored", m.id, f.id, word)
+		}
+	}
+}
+
+// isTaken tells whether an application has made a bundle for several its own.
+func (f *fate) isTaken() bool {
+	for _, t := range f.takers {
+		if t.done {
+			return true
+		}
+	}
+	return false
 }
 
 // maxCommit is more than the bundles that leave with one commit.

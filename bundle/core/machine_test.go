@@ -308,6 +308,7 @@ func (m *machine) carryOut(effect core.Effect) {
 		m.hangup(e)
 	case core.Notify:
 		m.news = append(m.news, e.Event)
+		m.checkReport(&e.Event)
 		if e.Event.Kind == app.EventDeleted && !strings.HasPrefix(e.Event.Detail, "no application is registered") {
 			m.w.spoil(*e.Event.Bundle)
 		}
@@ -508,6 +509,8 @@ func (m *machine) send(to int, custody bool, size int, opts ...bundletest.Option
 		bundletest.Flags(bundle.FlagMustNotFragment), bundletest.Lifetime(dtntime.Day),
 	}, opts...)
 	b := bundletest.New(opts...)
+	wish, _ := b.Reporting()
+	b.RemoveExtension(bundle.TypeReporting)
 	for { // after the clock was set back, an old ID may come up again
 		b.Primary.Created = m.stamp(m.now())
 		if m.w.sent[b.ID()] == nil {
@@ -533,9 +536,15 @@ func (m *machine) send(to int, custody bool, size int, opts ...bundletest.Option
 	m.replies[m.token] = func(err error) { m.w.accept(f, m, err) }
 	m.step(core.Arrival{
 		Token: m.token, Bundle: &parsed, HeaderLen: int64(len(raw) - len(payload)), Size: int64(len(raw)),
-		Custody: custody, Priority: parsed.Priority(),
+		Custody: custody, Priority: parsed.Priority(), Reporting: wish.Requests,
 	})
 	return f
+}
+
+// asksFor has a bundle ask for compressed reports. In the place of an application,
+// whose bundles get the block when they leave, it is only a wish.
+func asksFor(requests bundle.ReportingFlags) bundletest.Option {
+	return func(b *bundle.Bundle) { b.SetExtension(bundle.ReportingBlock(0, bundle.Reporting{Requests: requests})) }
 }
 
 // divisible lets a bundle be cut.

@@ -57,9 +57,10 @@ func isReportable(rec *store.Record) bool {
 }
 
 // report sends a status report if the bundle asks for it and the configuration
-// allows it. The deletion of a bundle in custody is reported in any case: whoever
+// allows it, and notes what is to be told in compressed form. The deletion of a bundle in custody is reported in any case: whoever
 // relies on its custodian must learn of it.
 func (c *Core) report(rec *store.Record, which bundle.Flags, reason bundle.Reason) {
+	c.note(rec, statusOf(which))
 	owed := rec.Custodial && which == bundle.FlagReportDeleted
 	if isReportable(rec) && (owed || c.cfg.StatusReports && rec.Flags&which != 0) {
 		c.tell(rec, which, reason)
@@ -133,6 +134,7 @@ func (c *Core) summary(a *Arrival, id bundle.ID) store.Record {
 	p := &a.Bundle.Primary
 	return store.Record{
 		ID: id, Destination: p.Destination, ReportTo: p.ReportTo, Flags: p.Flags, Size: a.Size, Expiry: c.expiry(a.Bundle),
+		Reporting: c.reportingOf(a.Bundle, c.peer(a.Link)),
 	}
 }
 

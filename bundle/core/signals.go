@@ -147,12 +147,12 @@ func (c *Core) owe(e store.Episode, destination bundle.EID, accepted bool, expir
 		return
 	}
 	if c.signals.Since(e.Custodian) == c.now {
-		c.flushNext = min(c.flushNext, c.flushAt(e.Custodian))
+		c.flushNext = min(c.flushNext, c.flushAt(e.Custodian, c.now))
 	}
 }
 
 // flushSignals sends the custody signals whose time has come, and those whose time
-// is near with them.
+// is near with them; and compressed reports.
 func (c *Core) flushSignals() {
 	if c.now < c.flushNext {
 		return
@@ -161,7 +161,7 @@ func (c *Core) flushSignals() {
 	c.flushNext = dtntime.Forever
 	near := c.now.Add(min(flushTogether, c.cfg.Aggregate/20))
 	for _, custodian := range c.signals.Custodians() {
-		at := c.flushAt(custodian)
+		at := c.flushAt(custodian, c.signals.Since(custodian))
 		if at > near && !c.signals.Large(custodian) {
 			c.flushNext = min(c.flushNext, at)
 			continue
@@ -176,14 +176,15 @@ func (c *Core) flushSignals() {
 			}
 		}
 	}
+	c.flushReports()
 }
 
-// flushAt returns when what a custodian is owed is to be sent: when it has been
-// gathered long enough, when the contact that leads to the custodian is about to
-// end, and at once when it has waited for that contact or the node stops. Without
-// such a contact it goes on gathering.
-func (c *Core) flushAt(custodian bundle.EID) dtntime.Time {
-	d, err := c.router.Next(route.Query{Dest: custodian, Expiry: dtntime.Forever}, c.now)
+// flushAt returns when what an endpoint is owed since a time is to be sent: when it
+// has been gathered long enough, when the contact that leads there is about to end,
+// and at once when it has waited for that contact or the node stops. Without such a
+// contact it goes on gathering.
+func (c *Core) flushAt(to bundle.EID, since dtntime.Time) dtntime.Time {
+	d, err := c.router.Next(route.Query{Dest: to, Expiry: dtntime.Forever}, c.now)
 	if err != nil {
 		return dtntime.Forever
 	}
@@ -191,7 +192,6 @@ func (c *Core) flushAt(custodian bundle.EID) dtntime.Time {
 	if n == nil || n.link == 0 || !n.sending {
 		return dtntime.Forever
 	}
-	since := c.signals.Since(custodian)
 	if c.stopping || since < max(n.since, n.open.Start) {
 		return c.now
 	}

@@ -235,6 +235,9 @@ func (w *world) sendSomething() {
 		opts = append(opts, bundletest.ReportTo(w.anyone().id, reportFlags[w.rng.Intn(len(reportFlags))]))
 	}
 	if w.rng.Intn(3) == 0 {
+		opts = append(opts, bundletest.ReportTo(m.id, 0), asksFor(bundle.ReportingFlags(1+w.rng.Intn(63))))
+	}
+	if w.rng.Intn(3) == 0 {
 		opts = append(opts, bundletest.Age(0))
 	}
 	if w.rng.Intn(3) == 0 {

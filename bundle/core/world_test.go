@@ -51,6 +51,7 @@ type world struct {
 	copies    [][]byte    // of bundles that crossed a link, for strays
 	tally     tally
 	guests    uint64 // applications that were registered for a while
+	reports   int    // that came back
 }
 
 // keptLines is how much of the trace a failure shows.

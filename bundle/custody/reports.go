@@ -8,6 +8,7 @@ import (
 	"perigee/bundle"
 	"perigee/bundle/contact"
 	"perigee/bundle/dtntime"
+	"perigee/bundle/internal/cbor"
 )
 
 // Reported says what became of one bundle that asked for compressed reports.
@@ -143,13 +144,20 @@ func (s *Reports) Shift(shift func(dtntime.Time) dtntime.Time) {
 	}
 }
 
-// maxReportBytes bounds one signal, with the most that its numbers and EIDs can take.
-const (
-	maxReportBytes = 8000
-	runSize        = 18
-)
+// maxReportBytes bounds one signal.
+const maxReportBytes = 4096
 
-func (k *sequenceOf) size() int { return 16 + len(k.source.String()) + len(k.destination.String()) }
+// size is about how many bytes a sequence of these runs takes.
+func (k *sequenceOf) size(runs ranges) int {
+	n := 24 + len(k.source.String()) + len(k.destination.String()) + cbor.HeadLen(runs[0].First)
+	for i, r := range runs {
+		n += cbor.HeadLen(r.Count)
+		if i > 0 {
+			n += cbor.HeadLen(r.First - runs[i-1].Last())
+		}
+	}
+	return n
+}
 
 // Take returns the signals for an endpoint, each within the limits of one record. A
 // sequence names its source unless that is at the node of the endpoint. Nothing is
@@ -174,12 +182,12 @@ func (o *toldOf) signals(to bundle.EID) []bundle.ReportingSignal {
 			if key.source.Node() != to.Node() {
 				seq.Source = key.source
 			}
-			size += key.size() + len(part)*runSize
+			size += key.size(part)
 			last := len(signals) - 1
 			if last < 0 || size > maxReportBytes || len(signals[last].Sequences[key.status]) == MaxSequences {
 				signals = append(signals, bundle.ReportingSignal{})
 				last++
-				size = key.size() + len(part)*runSize
+				size = key.size(part)
 			}
 			signals[last].Sequences[key.status] = append(signals[last].Sequences[key.status], seq)
 		}

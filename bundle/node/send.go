@@ -60,7 +60,7 @@ func (c *client) Send(ctx context.Context, out app.Outgoing) (bundle.ID, error) 
 		return bundle.ID{}, translate(fmt.Errorf("storing the payload: %w", err))
 	}
 	arrival := core.Arrival{
-		Bundle: b, HeaderLen: int64(b.HeaderLen()), Size: staged.Size(), Custody: out.Custody, Priority: out.Priority,
+		Bundle: b, HeaderLen: int64(b.HeaderLen()), Size: staged.Size(), Custody: out.Custody, Priority: out.Priority, Reporting: out.Compressed,
 	}
 	if err := c.ask(ctx, arrival, staged); err != nil {
 		return bundle.ID{}, fmt.Errorf("sending to %s: %w", out.To, err)
@@ -83,6 +83,10 @@ func (n *Node) checkOutgoing(out *app.Outgoing) error {
 		return fmt.Errorf("%w: source %s is not an endpoint of this node, which is %s", app.ErrRejected, out.From, n.cfg.Node)
 	case out.Reports&^bundle.ReportFlags != 0:
 		return fmt.Errorf("%w: report flags %#x are none", app.ErrRejected, out.Reports)
+	case out.Compressed&^bundle.ReportingRequests != 0:
+		return fmt.Errorf("%w: compressed reports %#x are none", app.ErrRejected, uint64(out.Compressed))
+	case out.Compressed != 0 && out.ReportTo.IsNull():
+		return fmt.Errorf("%w: compressed reports need an endpoint to go to", app.ErrRejected)
 	case out.Custody && !out.To.IsSingleton():
 		return fmt.Errorf("%w: custody needs one destination, and %s may be several", app.ErrRejected, out.To)
 	case n.cfg.MaxBundle > 0 && out.Length > n.cfg.MaxBundle:
@@ -91,8 +95,8 @@ func (n *Node) checkOutgoing(out *app.Outgoing) error {
 	return nil
 }
 
-// compose makes the header of a new bundle. Under custody it must not be
-// fragmented; the custody block comes with each transmission.
+// compose makes the header of a new bundle. Under custody, and with compressed reports,
+// it must not be fragmented; the blocks for them come with each transmission.
 func (n *Node) compose(out *app.Outgoing, length int64) (*bundle.Bundle, error) {
 	b := &bundle.Bundle{
 		Primary: bundle.Primary{
@@ -101,7 +105,7 @@ func (n *Node) compose(out *app.Outgoing, length int64) (*bundle.Bundle, error) 
 		},
 		Payload: bundle.PayloadHeader{CRC: bundle.CRC32C, Length: uint64(length)},
 	}
-	if out.Custody {
+	if out.Custody || out.Compressed != 0 {
 		b.Primary.Flags |= bundle.FlagMustNotFragment
 	}
 	b.SetExtension(bundle.HopCountBlock(0, bundle.HopCount{Limit: hopLimit}))

@@ -112,11 +112,31 @@ func content(b *bundle.Bundle, blk *bundle.Block) string {
 		var c bundle.Custody
 		c, err = blk.Custody()
 		text = fmt.Sprintf("custodian %s, sequence %d, number %d", c.Custodian, c.SeqID, c.SeqNum)
+	case bundle.TypeReporting:
+		var r bundle.Reporting
+		r, err = blk.Reporting()
+		text = reportingText(&r)
 	default:
 		return raw
 	}
 	if err != nil {
 		return "unreadable " + raw
+	}
+	return text
+}
+
+// reportingText describes the content of a compressed reporting block.
+func reportingText(r *bundle.Reporting) string {
+	var names []flagName
+	for status, name := range compressedReports() {
+		names = append(names, flagName{1 << status, name})
+	}
+	text := fmt.Sprintf("%s, sequence %d, number %d", joined(flagNames(uint64(r.Requests), names)), r.SeqID, r.SeqNum)
+	if !r.Source.IsNull() {
+		text += " of " + r.Source.String()
+	}
+	if !r.ReportTo.IsNull() {
+		text += ", to " + r.ReportTo.String()
 	}
 	return text
 }

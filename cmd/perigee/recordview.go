@@ -18,6 +18,7 @@ type recordView struct {
 	Status   []statusView   `json:"status,omitempty"`
 	Accepted []sequenceView `json:"accepted,omitempty"`
 	Refused  []sequenceView `json:"refused,omitempty"`
+	Reported []reportedView `json:"reported,omitempty"`
 	Ignored  int            `json:"ignored_entries,omitempty"`
 	Content  string         `json:"content,omitempty"` // of unknown types, in hex
 }
@@ -27,9 +28,16 @@ type statusView struct {
 	Time   string `json:"time,omitempty"`
 }
 
+// reportedView is one status of a reporting signal.
+type reportedView struct {
+	Status    string         `json:"status"`
+	Sequences []sequenceView `json:"sequences"`
+}
+
 type sequenceView struct {
 	SeqID       uint64      `json:"seq_id,omitempty"`
 	Destination *bundle.EID `json:"destination,omitempty"`
+	Source      *bundle.EID `json:"source,omitempty"`
 	Ranges      []rangeView `json:"ranges"`
 }
 
@@ -48,6 +56,14 @@ func viewRecord(rec *bundle.AdminRecord) *recordView {
 			Type: "custody-signal", Code: rec.Type,
 			Accepted: viewSequences(s.Accepted), Refused: viewSequences(s.Refused), Ignored: s.Ignored,
 		}
+	case rec.ReportingSignal != nil:
+		v := &recordView{Type: "reporting-signal", Code: rec.Type, Ignored: rec.ReportingSignal.Ignored}
+		for status, name := range compressedReports() {
+			if list := rec.ReportingSignal.Sequences[status]; len(list) > 0 {
+				v.Reported = append(v.Reported, reportedView{name, viewSequences(list)})
+			}
+		}
+		return v
 	}
 	return &recordView{Type: "unknown", Code: rec.Type, Content: hex.EncodeToString(rec.Content)}
 }
@@ -73,7 +89,7 @@ func viewStatus(s *bundle.StatusReport) *recordView {
 func viewSequences(list []bundle.Sequence) []sequenceView {
 	var out []sequenceView
 	for i := range list {
-		view := sequenceView{SeqID: list[i].SeqID}
+		view := sequenceView{SeqID: list[i].SeqID, Source: eidOrNil(list[i].Source)}
 		if view.SeqID == 0 {
 			view.Destination = &list[i].Destination
 		}
@@ -101,8 +117,13 @@ func (v *recordView) table(w io.Writer) {
 	for _, s := range v.Refused {
 		row(w, "refused", s)
 	}
+	for _, r := range v.Reported {
+		for _, s := range r.Sequences {
+			row(w, r.Status, s)
+		}
+	}
 	if v.Ignored > 0 {
-		row(w, "ignored", fmt.Sprintf("%d entries with reserved dispositions", v.Ignored))
+		row(w, "ignored", fmt.Sprintf("%d entries of a reserved kind", v.Ignored))
 	}
 	if v.Content != "" {
 		row(w, "content", v.Content)
@@ -114,6 +135,9 @@ func (s sequenceView) String() string {
 	name := fmt.Sprintf("sequence %d", s.SeqID)
 	if s.Destination != nil {
 		name = "sequence to " + s.Destination.String()
+	}
+	if s.Source != nil {
+		name += " of " + s.Source.String()
 	}
 	parts := make([]string, len(s.Ranges))
 	for i, r := range s.Ranges {

@@ -22,10 +22,10 @@ import (
 )
 
 type recvOptions struct {
-	at       app.Registration // which has no name at an endpoint of this node
-	count    int
-	out      string
-	timeout  time.Duration
+	at      app.Registration // which has no name at an endpoint of this node
+	count   int
+	out     string
+	timeout time.Duration
 }
 
 func newRecv(e *env) *cobra.Command {

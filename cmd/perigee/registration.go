@@ -51,7 +51,9 @@ One that there is already stays.`,
 func newRegistrationRm(e *env) *cobra.Command {
 	return registrationCommand(e, "rm", "End a registration",
 		`Rm ends a registration. What it has not received is not kept for it any more.`,
-		func(ctx context.Context, client app.Client, r app.Registration) error { return client.Unregister(ctx, r) })
+		func(ctx context.Context, client app.Client, r app.Registration) error {
+			return client.Unregister(ctx, r)
+		})
 }
 
 // registrationCommand returns a command that changes one registration.

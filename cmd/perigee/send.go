@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ type sendOptions struct {
 	to, from   bundle.EID
 	reportTo   bundle.EID
 	reports    []string
+	compressed []string
 	custody    bool
 	lifetime   time.Duration
 	priority   bundle.Priority
@@ -54,14 +56,16 @@ its store is full.`,
 	f := cmd.Flags()
 	f.TextVar(&opts.to, "to", bundle.EID{}, "`EID` of the destination (required)")
 	f.TextVar(&opts.from, "from", bundle.EID{}, "`EID` of the source, at this node (default its administrative endpoint)")
-	f.TextVar(&opts.reportTo, "report-to", bundle.EID{}, "`EID` that status reports go to")
+	f.TextVar(&opts.reportTo, "report-to", bundle.EID{}, "`EID` that reports go to")
 	f.StringSliceVar(&opts.reports, "report", nil, "`events` to report: received, forwarded, delivered, deleted")
+	f.StringSliceVar(&opts.compressed, "report-compressed", nil, "`events` to report in compressed form, many in one signal: those of --report, custody-accepted, custody-refused")
 	f.BoolVar(&opts.custody, "custody", false, "send the bundle under custody: each node keeps it until the next has it safe")
 	f.DurationVar(&opts.lifetime, "lifetime", 24*time.Hour, "how long the bundle is of use")
 	f.TextVar(&opts.priority, "priority", bundle.PriorityNormal, "class of service: `bulk`, normal or expedited")
 	f.BoolVar(&opts.noProgress, "no-progress", false, "show no progress bar on a terminal")
 	_ = cmd.RegisterFlagCompletionFunc("priority", cobra.FixedCompletions([]string{"bulk", "normal", "expedited"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("report", cobra.FixedCompletions([]string{"received", "forwarded", "delivered", "deleted"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("report-compressed", cobra.FixedCompletions(compressedReports(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -115,8 +119,8 @@ func (o *sendOptions) outgoing() (app.Outgoing, error) {
 		return out, usagef("send: a destination is missing; give --to EID")
 	case o.lifetime <= 0:
 		return out, usagef("send: --lifetime %s is not above zero", o.lifetime)
-	case len(o.reports) > 0 && o.reportTo.IsNull():
-		return out, usagef("send: --report needs --report-to EID")
+	case len(o.reports)+len(o.compressed) > 0 && o.reportTo.IsNull():
+		return out, usagef("send: --report and --report-compressed need --report-to EID")
 	}
 	for _, name := range o.reports {
 		flag, ok := map[string]bundle.Flags{
@@ -128,7 +132,23 @@ func (o *sendOptions) outgoing() (app.Outgoing, error) {
 		}
 		out.Reports |= flag
 	}
+	for _, name := range o.compressed {
+		status := slices.Index(compressedReports(), strings.TrimSpace(name))
+		if status < 0 {
+			return out, usagef("send: --report-compressed %q is none of %s", name, strings.Join(compressedReports(), ", "))
+		}
+		out.Compressed |= 1 << status
+	}
 	return out, nil
+}
+
+// compressedReports names what can be reported in compressed form, by status.
+func compressedReports() []string {
+	var names []string
+	for status := bundle.StatusReceived; status <= bundle.StatusCustodyRefused; status++ {
+		names = append(names, strings.ReplaceAll(status.String(), " ", "-"))
+	}
+	return names
 }
 
 // terminal tells whether messages go to a terminal.

@@ -19,7 +19,7 @@ import (
 func FuzzOutgoing(f *testing.F) {
 	f.Add(query(bundleFor(here, "")).Encode())
 	f.Add(query(app.Outgoing{
-		To: bundle.DTN("ground", "files"), From: here, ReportTo: here, Reports: bundle.FlagReportDelivered, Custody: true,
+		To: bundle.DTN("ground", "files"), From: here, ReportTo: here, Reports: bundle.FlagReportDelivered, Custody: true, Compressed: bundle.ReportingRequests,
 		Lifetime: dtntime.Hour, Priority: bundle.PriorityExpedited,
 	}).Encode())
 	f.Fuzz(func(t *testing.T, text string) {

@@ -246,7 +246,7 @@ func appendOutgoing(dst []byte, out *app.Outgoing) []byte {
 	if out.Custody {
 		custody = 1
 	}
-	for _, n := range []uint64{uint64(out.Reports), uint64(out.Lifetime), custody} {
+	for _, n := range []uint64{uint64(out.Reports), uint64(out.Lifetime), custody, uint64(out.Compressed)} {
 		dst = binary.AppendUvarint(dst, n)
 	}
 	return dst
@@ -262,6 +262,7 @@ func readOutgoing(b *body) app.Outgoing {
 	out.Reports = bundle.Flags(b.number())
 	out.Lifetime = dtntime.Duration(b.number())
 	out.Custody = b.number() != 0
+	out.Compressed = bundle.ReportingFlags(b.number())
 	return out
 }
 

@@ -26,6 +26,8 @@ func query(out app.Outgoing) url.Values {
 		"custody":  {strconv.FormatBool(out.Custody)},
 		"lifetime": {strconv.FormatUint(uint64(out.Lifetime), 10)},
 		"priority": {out.Priority.String()},
+
+		"compressed": {strconv.FormatUint(uint64(out.Compressed), 10)},
 	}
 }
 
@@ -45,7 +47,11 @@ func outgoing(values url.Values) (app.Outgoing, error) {
 	if err != nil {
 		return out, err
 	}
-	out.Reports, out.Lifetime = bundle.Flags(reports), dtntime.Duration(lifetime)
+	compressed, err := number(values, "compressed")
+	if err != nil {
+		return out, err
+	}
+	out.Reports, out.Lifetime, out.Compressed = bundle.Flags(reports), dtntime.Duration(lifetime), bundle.ReportingFlags(compressed)
 	if out.Custody, err = strconv.ParseBool(values.Get("custody")); err != nil {
 		return out, fmt.Errorf("%w: custody=%q is neither true nor false", errMalformed, values.Get("custody"))
 	}
