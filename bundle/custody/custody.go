@@ -8,6 +8,8 @@
 package custody
 
 import (
+	"math"
+
 	"perigee/bundle/dtntime"
 )
 
@@ -26,6 +28,9 @@ const (
 	// ReserveBlock is how many sequence numbers are reserved at a time. After a
 	// crash, counting goes on behind the last reserved number.
 	ReserveBlock = 1024
+	// MaxSeqNum is the highest number of a sequence, after which another sequence
+	// begins: constrained nodes keep numbers in 32 bits.
+	MaxSeqNum = math.MaxUint32
 )
 
 // MaxSignalLifetime bounds the lifetime of a signal's bundle.

@@ -115,6 +115,36 @@ func TestNumbersAfterCountersAreLost(t *testing.T) {
 	}
 }
 
+// Numbers stay below 2^32: then another sequence begins.
+func TestNumbersFitIntoConstrainedNodes(t *testing.T) {
+	kept := shelf{}
+	n := custody.NewNumbers(custody.ForCustody, kept.load)
+	first, keep := next(t, n, gs, now)
+	kept.keep(n, keep)
+	for name, value := range kept {
+		if value == custody.ReserveBlock {
+			kept[name] = custody.MaxSeqNum - 1 // as if all before had been used
+		}
+	}
+	n = custody.NewNumbers(custody.ForCustody, kept.load)
+	used := map[number]bool{}
+	for range 4 {
+		got, keep := next(t, n, gs, now)
+		kept.keep(n, keep)
+		if got.num > custody.MaxSeqNum || used[got] {
+			t.Errorf("number %d of sequence %d", got.num, got.id)
+		}
+		used[got] = true
+	}
+	if !used[number{first.id, custody.MaxSeqNum}] || len(used) != 4 {
+		t.Errorf("used %v, want the last of the first sequence among them", used)
+	}
+	again, _ := next(t, custody.NewNumbers(custody.ForCustody, kept.load), gs, now)
+	if again.id == first.id || used[again] {
+		t.Errorf("after a restart, number %d of sequence %d", again.num, again.id)
+	}
+}
+
 func TestNumbersReportTheStore(t *testing.T) {
 	broken := errors.New("broken")
 	n := custody.NewNumbers(custody.ForCustody, func(string) (uint64, error) { return 0, broken })

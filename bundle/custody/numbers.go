@@ -63,7 +63,7 @@ func NewNumbers(use string, load func(name string) (uint64, error)) *Numbers {
 func (n *Numbers) Next(next bundle.EID, class bundle.Priority, now dtntime.Time) (seqID, seqNum uint64, keep []Reservation, err error) {
 	key := seqKey{next, class}
 	s := n.seqs[key]
-	if s == nil {
+	if s == nil || s.next > MaxSeqNum {
 		s, err = n.open(key, now)
 		if err != nil {
 			return 0, 0, nil, err
@@ -113,7 +113,7 @@ func (n *Numbers) open(key seqKey, now dtntime.Time) (*sequence, error) {
 		if err != nil {
 			return nil, err
 		}
-		if reserved != 0 { // else that counter is lost, and with it the sequence
+		if reserved != 0 && reserved <= MaxSeqNum { // else it is lost or at its end, and with it the sequence
 			n.Seen(id)
 			n.kept[name], n.kept[n.numName(id)] = id, reserved
 			return &sequence{name: name, id: id, next: reserved, reserved: reserved}, nil
