@@ -24,8 +24,15 @@ type Config struct {
 	Custody CustodyPolicy
 	// Peers says how custody travels with other nodes, by node ID.
 	Peers map[bundle.EID]CustodyPeer
-	// Aggregate is how long custody signals are gathered before they are sent.
-	Aggregate dtntime.Duration
+	// Aggregate is how long custody signals are gathered before they are sent, and
+	// PeerAggregate how long other nodes are taken to gather theirs. 0:
+	// route.DefaultAggregation.
+	Aggregate, PeerAggregate dtntime.Duration
+	// ClockError is by how much the clocks of two nodes may differ.
+	ClockError dtntime.Duration
+	// RetransmitShare is the part of a contact, in percent, that retransmissions
+	// may use while first transmissions wait. 0: schedule.DefaultShare.
+	RetransmitShare int
 	// StatusReports lets this node send the status reports that bundles ask for.
 	StatusReports bool
 	// NoClock tells that the time given to Step measures spans only: bundles are

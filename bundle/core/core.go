@@ -19,6 +19,7 @@ import (
 	"perigee/bundle/dtntime"
 	"perigee/bundle/internal/timers"
 	"perigee/bundle/route"
+	"perigee/bundle/schedule"
 	"perigee/bundle/store"
 	"perigee/convergence"
 )
@@ -102,6 +103,12 @@ func New(cfg Config) (*Core, error) {
 		cfg.MaxResident = DefaultMaxResident
 	}
 	cfg.MaxResident = max(cfg.MaxResident, minResident)
+	if cfg.PeerAggregate == 0 {
+		cfg.PeerAggregate = route.DefaultAggregation
+	}
+	if cfg.RetransmitShare == 0 {
+		cfg.RetransmitShare = schedule.DefaultShare
+	}
 	c := &Core{
 		cfg:           cfg,
 		plan:          cfg.Plan,

@@ -19,7 +19,7 @@ func (c *Core) await(n *neighbour, e *entry) {
 	c.move(e, placeAwait, n)
 	e.flight = route.Flight{
 		Next: n.Peer, Sent: c.now, Light: n.light, ContactEnd: n.end, Attempt: int(e.rec.Attempts), Expiry: e.rec.Expiry,
-		Processing: route.DefaultProcessing, Aggregation: max(c.cfg.Aggregate, dtntime.Second),
+		Processing: route.DefaultProcessing, Aggregation: c.cfg.PeerAggregate, ClockError: c.cfg.ClockError,
 	}
 	deadline, _ := c.router.Deadline(c.expects(e))
 	c.book.Sent(e.rec.Handle, n.Peer, deadline)

@@ -139,7 +139,7 @@ func (c *Core) strike(e *entry) {
 // drop takes a bundle out of the node's state and the store.
 func (c *Core) drop(e *entry, token Token, reason store.GoneReason, then commit) {
 	c.strike(e)
-	until := e.rec.Expiry
+	until := e.rec.Expiry.Add(c.cfg.ClockError)
 	switch {
 	case reason == store.GoneExpired && e.rec.Duty != store.DutyGroup:
 		until = 0 // a copy that comes again has expired as well, and nobody has had it

@@ -226,7 +226,7 @@ func (c *Core) checkContact(n *neighbour) {
 	switch {
 	case outOpen && (!was || n.open != out):
 		n.open = out
-		n.window = schedule.Open(out, c.now, Guard, schedule.DefaultShare)
+		n.window = schedule.Open(out, c.now, Guard, c.cfg.RetransmitShare)
 		if next, ok := c.plan.Next(c.cfg.Node, n.Peer, out.End); ok {
 			n.window.Resume = next.Start
 		}

@@ -102,7 +102,7 @@ func (c *Core) released(to bundle.EID, e *entry) store.Op {
 	c.notify(app.EventCustodyReleased, e.rec.ID, to, e.rec.Size, "")
 	c.strike(e)
 	return store.Delete{Handle: e.rec.Handle, Gone: store.Gone{
-		ID: e.rec.ID, From: e.rec.From, Reason: store.GoneReleased, At: c.now, Until: e.rec.Expiry,
+		ID: e.rec.ID, From: e.rec.From, Reason: store.GoneReleased, At: c.now, Until: e.rec.Expiry.Add(c.cfg.ClockError),
 	}}
 }
 

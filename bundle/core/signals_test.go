@@ -470,6 +470,87 @@ func TestDeadlineOfANeighbourThatAnswers(t *testing.T) {
 	}
 }
 
+// How long the answer is awaited depends on how long others gather signals, whatever
+// this node does, and on the clocks.
+func TestDeadlineKnowsThePeers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*core.Config)
+		want   dtntime.Duration
+	}{
+		"unknown":           {func(cfg *core.Config) { cfg.Aggregate = 10 }, 13 * second}, // 1 s to store it, 10 s to gather, a guard of 2 s
+		"configured":        {func(cfg *core.Config) { cfg.PeerAggregate = second }, 4 * second},
+		"clocks that drift": {func(cfg *core.Config) { cfg.PeerAggregate, cfg.ClockError = second, 30*second }, 32 * second},
+	} {
+		b := newBench(t, nil, true, tt.change)
+		b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})
+		for _, x := range of[core.Transmit](b.arrive(0, true, 100)) {
+			b.step(core.Sent{Link: 1, Handle: x.Record.Handle})
+		}
+		if got := deadlineOf(b).Sub(start); got != tt.want {
+			t.Errorf("%s: the deadline is after %s, want %s", name, got, tt.want)
+		}
+	}
+}
+
+// What was passed on is known for as long as a clock may be behind.
+func TestTombstonesKnowTheClocks(t *testing.T) {
+	b := newBench(t, nil, true, func(cfg *core.Config) { cfg.ClockError = dtntime.Minute })
+	b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})
+	var own store.Episode
+	for _, x := range of[core.Transmit](b.arrive(0, true, 100, bundletest.Lifetime(dtntime.Hour))) {
+		b.step(core.Sent{Link: 1, Handle: x.Record.Handle})
+		own = x.Record.Own
+	}
+	var gone store.Gone
+	for _, e := range slices.Clone(b.core.Step(b.now, core.Arrival{
+		Token: 77, Link: 1, Bundle: adminFrom(eid(2)), Size: 100,
+		Admin: (&bundle.CustodySignal{Accepted: runs(own.SeqID, bundle.Range{First: own.SeqNum, Count: 1})}).Append(nil),
+	})) {
+		if p, ok := e.(core.Persist); ok {
+			gone = p.Ops[0].(store.Delete).Gone
+		}
+	}
+	if want := start.Add(dtntime.Hour).Add(dtntime.Minute); gone.Until != want {
+		t.Errorf("known until %s, want %s", gone.Until, want)
+	}
+}
+
+// adminFrom makes the bundle of an administrative record for node 1.
+func adminFrom(node bundle.EID) *bundle.Bundle {
+	b := bundletest.New(bundletest.From(node), bundletest.To(eid(1)), bundletest.Flags(bundle.FlagAdminRecord), bundletest.At(start, 1))
+	return &b
+}
+
+// Retransmissions may take the configured part of a contact while less urgent bundles
+// wait that were never sent.
+func TestRetransmissionShare(t *testing.T) {
+	plan, err := contact.New(between(1, 2, 0, 50, 8)) // 50 kB
+	if err != nil {
+		t.Fatal(err)
+	}
+	for share, want := range map[int]int{0: 1, 80: 3} {
+		b := newBench(t, plan, false, func(cfg *core.Config) { cfg.RetransmitShare = share })
+		b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})
+		for range 4 {
+			b.arrive(0, true, 10_000, bundletest.Lifetime(dtntime.Day))
+		}
+		for range 4 {
+			b.arrive(0, true, 10_000, bundletest.Lifetime(dtntime.Day), bundletest.Priority(bundle.PriorityBulk))
+		}
+		b.now = moment(10)
+		b.step(core.LinkDown{Link: 1}) // and nothing has arrived
+		again := 0
+		for _, x := range of[core.Transmit](b.step(core.LinkUp{Link: 2, Peer: eid(2), Dialed: true})) {
+			if x.Record.Attempts > 1 {
+				again++
+			}
+		}
+		if again != want {
+			t.Errorf("with a share of %d%%, %d retransmissions, want %d", share, again, want)
+		}
+	}
+}
+
 // Five transmissions without an answer raise an alarm, once; the node goes on.
 func TestCustodyAlarm(t *testing.T) {
 	b := newBench(t, nil, true)

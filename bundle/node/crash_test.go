@@ -59,7 +59,7 @@ func (s *crashSite) start() error {
 		return err
 	}
 	cfg := Config{
-		Node: s.id, Store: disk, Clock: s.clock, Log: s.log, AcceptCustody: true, Aggregate: 20, SpoolDir: s.dir,
+		Node: s.id, Store: disk, Clock: s.clock, Log: s.log, AcceptCustody: true, Aggregate: 20, PeerAggregate: dtntime.Second, SpoolDir: s.dir,
 	}
 	if s.address != "" {
 		cfg.Links = []Link{dialling(s.id, nodeB, s.address, true)}

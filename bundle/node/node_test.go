@@ -41,7 +41,7 @@ type started struct {
 // start runs a node until the test ends or stop is called.
 func start(t *testing.T, cfg Config) *started {
 	t.Helper()
-	cfg.Clock, cfg.AcceptCustody, cfg.Aggregate = wallClock{}, true, 50
+	cfg.Clock, cfg.AcceptCustody, cfg.Aggregate, cfg.PeerAggregate = wallClock{}, true, 50, dtntime.Second
 	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	cfg.SpoolDir = t.TempDir()
 	n, err := New(cfg)

@@ -14,6 +14,7 @@ import (
 	"perigee/bundle/core"
 	"perigee/bundle/dtntime"
 	"perigee/bundle/route"
+	"perigee/bundle/schedule"
 	"perigee/bundle/store"
 	"perigee/convergence/udpcl"
 	"perigee/ground"
@@ -21,26 +22,28 @@ import (
 
 // Defaults of the configuration.
 const (
-	defaultDataDir   = "/var/lib/perigee"
-	defaultSocket    = "/run/perigee/perigee.sock"
-	defaultQuota     = size(2e9)
-	defaultMaxBundle = size(1 << 32)
-	defaultMemory    = size(160 << 20)
-	defaultAggregate = 5 * dtntime.Second
-	defaultKeepalive = dtntime.Minute
-	defaultInterval  = 10 * dtntime.Second
+	defaultDataDir    = "/var/lib/perigee"
+	defaultSocket     = "/run/perigee/perigee.sock"
+	defaultQuota      = size(2e9)
+	defaultMaxBundle  = size(1 << 32)
+	defaultMemory     = size(160 << 20)
+	defaultAggregate  = 5 * dtntime.Second
+	defaultClockError = dtntime.Second
+	defaultKeepalive  = dtntime.Minute
+	defaultInterval   = 10 * dtntime.Second
 )
 
 // Limits of the configuration.
 const (
-	minQuota     = size(16 << 20)
-	minMaxBundle = size(1 << 10)
-	minMemory    = size(32 << 20)
-	minResident  = 64
-	maxAggregate = dtntime.Hour
-	maxKeepalive = 65535 * dtntime.Second // RFC 9174 section 4.7
-	maxListens   = 64
-	maxLinks     = 4096
+	minQuota      = size(16 << 20)
+	minMaxBundle  = size(1 << 10)
+	minMemory     = size(32 << 20)
+	minResident   = 64
+	maxAggregate  = dtntime.Hour
+	maxClockError = dtntime.Hour
+	maxKeepalive  = 65535 * dtntime.Second // RFC 9174 section 4.7
+	maxListens    = 64
+	maxLinks      = 4096
 
 	minDTN7Interval = dtntime.Second
 	maxDTN7Interval = dtntime.Hour
@@ -91,6 +94,9 @@ type nodeConfig struct {
 	// Clock is "system", or "none" when the system's clock does not know the
 	// date; system.
 	Clock string `toml:"clock"`
+	// ClockError is by how much the clocks of two nodes may differ, "0s" to "1h";
+	// "1s".
+	ClockError dtntime.Duration `toml:"clock_error"`
 	// StatusReports sends the reports that bundles ask for; false.
 	StatusReports bool `toml:"status_reports"`
 }
@@ -120,6 +126,12 @@ type storeConfig struct {
 type custodyConfig struct {
 	Accept    bool             `toml:"accept"`    // become custodian of others' bundles; true
 	Aggregate dtntime.Duration `toml:"aggregate"` // how long signals are gathered, "0s" to "1h"; "5s"
+	// PeerAggregate is how long other nodes are taken to gather theirs, "1ms" to
+	// "1h"; "10s".
+	PeerAggregate dtntime.Duration `toml:"peer_aggregate"`
+	// RetransmitPercent is the share of a contact that retransmissions may use
+	// while first transmissions wait, 1 to 100; 25.
+	RetransmitPercent int `toml:"retransmit_percent"`
 
 	// Custodians and Sources are the nodes whose bundles are taken over; all.
 	Custodians  []bundle.EID     `toml:"custodians"`
@@ -165,6 +177,17 @@ type linkConfig struct {
 	Address string     `toml:"address"` // HOST:PORT; empty, with tcpcl: the neighbour opens the session
 	Mode    string     `toml:"mode"`    // scheduled or always; scheduled
 	Custody string     `toml:"custody"` // ct, bplib-draft, ion or off; ct
+	// CodePoints replace the numbers under which custody and compressed reports
+	// travel with the neighbour.
+	CodePoints codePointsConfig `toml:"code_points"`
+}
+
+// codePointsConfig is link.code_points; 0 stands for the number of link.custody.
+type codePointsConfig struct {
+	CTEB uint64 `toml:"cteb"` // block type of custody; 13
+	CREB uint64 `toml:"creb"` // block type of compressed reporting; 14
+	CCS  uint64 `toml:"ccs"`  // record type of custody signals; 13
+	CRS  uint64 `toml:"crs"`  // record type of reporting signals; 14
 }
 
 // routeConfig is one [[route]]: bundles for To go to the neighbour Via, unless the
@@ -179,17 +202,20 @@ type routeConfig struct {
 func defaultConfig() config {
 	return config{
 		Node: nodeConfig{
-			Clock: clockSystem, DataDir: defaultDataDir, Socket: defaultSocket, SocketMode: 0o660, MaxBundle: defaultMaxBundle,
+			Clock: clockSystem, ClockError: defaultClockError, DataDir: defaultDataDir, Socket: defaultSocket, SocketMode: 0o660, MaxBundle: defaultMaxBundle,
 		},
 		Log: logConfig{Level: "info", Format: "text"},
 		Store: storeConfig{
 			Quota: defaultQuota, MaxResident: core.DefaultMaxResident, CustodyPercent: store.DefaultCustodyPercent,
 			BulkPercent: 100, NormalPercent: 100, ExpeditedPercent: 100,
 		},
-		Custody: custodyConfig{Accept: true, Aggregate: defaultAggregate, MaxBundles: core.DefaultMaxCustody},
-		TCPCL:   tcpclConfig{Keepalive: defaultKeepalive},
-		UDP:     udpConfig{RateBPS: udpcl.DefaultRate, MaxDatagram: udpcl.DefaultMaxDatagram},
-		DTN7:    dtn7Config{Interval: defaultInterval},
+		Custody: custodyConfig{
+			Accept: true, Aggregate: defaultAggregate, PeerAggregate: route.DefaultAggregation,
+			RetransmitPercent: schedule.DefaultShare, MaxBundles: core.DefaultMaxCustody,
+		},
+		TCPCL: tcpclConfig{Keepalive: defaultKeepalive},
+		UDP:   udpConfig{RateBPS: udpcl.DefaultRate, MaxDatagram: udpcl.DefaultMaxDatagram},
+		DTN7:  dtn7Config{Interval: defaultInterval},
 	}
 }
 

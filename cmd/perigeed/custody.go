@@ -25,18 +25,10 @@ func custodyProfiles() []string { return []string{custodyCT, custodyBplib, custo
 func (c *config) custodyPeers() (map[bundle.EID]core.CustodyPeer, error) {
 	peers := make(map[bundle.EID]core.CustodyPeer)
 	for _, l := range c.Link {
-		var p core.CustodyPeer
-		switch l.Custody {
-		case custodyBplib:
-			p.Points = bundle.BplibDraftCodePoints()
-		case custodyION:
-			p.ION = true
-		case custodyOff:
-			p.Off = true
-		default:
-			continue
+		p := core.CustodyPeer{Points: l.codePoints(), ION: l.Custody == custodyION, Off: l.Custody == custodyOff}
+		if p != (core.CustodyPeer{Points: bundle.StandardCodePoints()}) {
+			peers[l.Peer] = p
 		}
-		peers[l.Peer] = p
 	}
 	for _, k := range c.Custody.Key {
 		key, err := readKey(k.File)
@@ -48,6 +40,26 @@ func (c *config) custodyPeers() (map[bundle.EID]core.CustodyPeer, error) {
 		peers[k.Peer] = p
 	}
 	return peers, nil
+}
+
+// codePoints are the numbers of the link's profile, but for those that are replaced.
+func (l *linkConfig) codePoints() bundle.CodePoints {
+	points := bundle.StandardCodePoints()
+	if l.Custody == custodyBplib {
+		points = bundle.BplibDraftCodePoints()
+	}
+	for _, r := range []struct {
+		to   *uint64
+		with uint64
+	}{
+		{(*uint64)(&points.Custody), l.CodePoints.CTEB}, {(*uint64)(&points.Reporting), l.CodePoints.CREB},
+		{&points.CustodySignal, l.CodePoints.CCS}, {&points.ReportingSignal, l.CodePoints.CRS},
+	} {
+		if r.with != 0 {
+			*r.to = r.with
+		}
+	}
+	return points
 }
 
 // maxKeyFile is more than a key in hex has, with some white space.

@@ -23,6 +23,9 @@ peer = "ipn:4.0"
 custody = "off"
 [[link]]
 peer = "ipn:5.0"
+[[link]]
+peer = "ipn:6.0"
+code_points = { cteb = 200, crs = 64300 }
 [[custody.key]]
 peer = "ipn:3.0"
 file = "` + key + `"
@@ -40,8 +43,11 @@ file = "` + key + `"
 	if p := peers[bundle.IPN(3, 0)]; !p.ION || p.Key == nil {
 		t.Errorf("ion: %+v", p)
 	}
-	if p := peers[bundle.IPN(4, 0)]; !p.Off || len(peers) != 3 {
+	if p := peers[bundle.IPN(4, 0)]; !p.Off || len(peers) != 4 {
 		t.Errorf("off: %+v of %d", p, len(peers))
+	}
+	if p := peers[bundle.IPN(6, 0)].Points; p.Custody != 200 || p.Reporting != 14 || p.CustodySignal != 13 || p.ReportingSignal != 64300 {
+		t.Errorf("other code points: %+v", p)
 	}
 }
 

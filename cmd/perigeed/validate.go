@@ -114,6 +114,9 @@ func (c *config) validateNode(p *problems) {
 	if n.Memory != 0 && n.Memory < minMemory {
 		p.add("node.memory is %s; write at least \"%s\"", n.Memory, minMemory)
 	}
+	if n.ClockError > maxClockError {
+		p.add("node.clock_error is %s; write \"0s\" to \"%s\"", n.ClockError, maxClockError)
+	}
 	if n.MaxBundle < minMaxBundle {
 		p.add("node.max_bundle is %s; write at least \"%s\"", n.MaxBundle, minMaxBundle)
 	}
@@ -122,6 +125,12 @@ func (c *config) validateNode(p *problems) {
 func (c *config) validateCustody(p *problems) {
 	if c.Custody.Aggregate > maxAggregate {
 		p.add("custody.aggregate is %s; write \"0s\" to \"%s\"", c.Custody.Aggregate, maxAggregate)
+	}
+	if a := c.Custody.PeerAggregate; a == 0 || a > maxAggregate {
+		p.add("custody.peer_aggregate is %s; write \"1ms\" to \"%s\"", a, maxAggregate)
+	}
+	if s := c.Custody.RetransmitPercent; s < 1 || s > 100 {
+		p.add("custody.retransmit_percent is %d; write a share of a contact, 1 to 100", s)
 	}
 	c.validateKeys(p)
 	if c.Custody.MaxBundles < 1 {
@@ -209,6 +218,9 @@ func (c *config) validateLinks(p *problems) {
 		}
 		if !slices.Contains(custodyProfiles(), l.Custody) {
 			p.add("%s.custody is %q; write one of %q", key, l.Custody, custodyProfiles())
+		}
+		if err := l.codePoints().Check(); err != nil {
+			p.add("%s.code_points: %w", key, err)
 		}
 		switch {
 		case l.Mode != modeScheduled && l.Mode != modeAlways:

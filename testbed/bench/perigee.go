@@ -72,7 +72,7 @@ func (b *bench) startDaemon(ctx context.Context, name, dir string, node bundle.E
 	config["node"] = table{"id": node.String(), "data_dir": "data", "socket": "socket"}
 	config["log"] = table{"level": "warn"}
 	config["store"] = table{"quota": "8GB"}
-	config["custody"] = table{"accept": true, "aggregate": "1s"}
+	config["custody"] = table{"accept": true, "aggregate": "1s", "peer_aggregate": "1s"}
 	text, err := toml.Marshal(config)
 	if err != nil {
 		return nil, fmt.Errorf("writing the configuration of %s: %w", name, err)

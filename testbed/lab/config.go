@@ -26,7 +26,7 @@ func common(id bundle.EID) table {
 		"node":    table{"id": id.String(), "data_dir": "data", "socket": "socket", "contact_plan": "../plan.jsonl"},
 		"log":     table{"level": "debug"},
 		"store":   table{"quota": "1GB"},
-		"custody": table{"accept": true, "aggregate": "1s"},
+		"custody": table{"accept": true, "aggregate": "1s", "peer_aggregate": "1s"},
 		"tcpcl":   table{"keepalive": "5s"},
 	}
 }

@@ -121,7 +121,7 @@ func (w *world) setUp(ctx context.Context) error {
 		config := table{
 			"node":    table{"id": ids[i].String(), "data_dir": "disk/data", "socket": "socket"},
 			"store":   table{"quota": "200MB"},
-			"custody": table{"aggregate": "100ms"},
+			"custody": table{"aggregate": "100ms", "peer_aggregate": "1s"},
 			"link":    []table{link},
 		}
 		if i == 0 {
