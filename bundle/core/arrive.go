@@ -71,7 +71,7 @@ func (c *Core) process(a *Arrival, id bundle.ID) {
 // admissible tells why a bundle cannot be taken whatever the state of the node.
 func (c *Core) admissible(a *Arrival, id bundle.ID) error {
 	p := &a.Bundle.Primary
-	if err := a.Bundle.Check(); err != nil && a.Link != 0 {
+	if err := a.Bundle.Check(); err != nil {
 		return unacceptable("%s: %w", id, err)
 	}
 	switch {
@@ -246,6 +246,7 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 			}
 		}
 	}
+	c.pare(&rec)
 	rec.Handle = c.cfg.NextHandle()
 	return rec, nil
 }

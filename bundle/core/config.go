@@ -38,6 +38,9 @@ type Config struct {
 	// NoClock tells that the time given to Step measures spans only: bundles are
 	// made without a time of creation and expire by their age.
 	NoClock bool
+	// MaxLifetime is how long a bundle of others that goes on from here is kept,
+	// however long it lives, unless it is in custody here; 0 for no limit.
+	MaxLifetime dtntime.Duration
 	// MaxBundle is the largest bundle taken, in bytes.
 	MaxBundle int64
 	// MaxAssembling is how many bytes of fragments may wait for the rest of

@@ -488,6 +488,21 @@ func TestUnacceptableBundles(t *testing.T) {
 	}
 }
 
+// The rules hold for what applications of this node send, too.
+func TestUnacceptableOfApplications(t *testing.T) {
+	for name, opts := range map[string][]bundletest.Option{
+		"from many nodes":    {bundletest.From(bundletest.EID("dtn://one/~all"))},
+		"to the node itself": {bundletest.To(bundletest.EID("ipn:!.7"))},
+		"never to expire":    {bundletest.At(0, 1)},
+	} {
+		b := newBench(t, nil, true)
+		b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})
+		if r := of[core.Reply](b.arrive(0, false, 10, opts...)); len(r) != 1 || !errors.Is(r[0].Err, core.ErrUnacceptable) {
+			t.Errorf("%s: answered by %v, want ErrUnacceptable", name, r)
+		}
+	}
+}
+
 // What no contact can carry is refused to the application, with advice.
 func TestTooLargeForAnyContact(t *testing.T) {
 	plan, err := contact.New(between(1, 2, 10, 20, 256)) // 320 kB each

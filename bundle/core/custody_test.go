@@ -118,6 +118,7 @@ func TestCustodyRequests(t *testing.T) {
 		{"from nobody", asked(bundletest.From(bundle.EID{})), false, "nothing", true},
 		{"administrative record", asked(bundletest.Flags(bundle.FlagAdminRecord)), false, "nothing", true},
 		{"custodian is nobody", asked(bundletest.Custody(bundle.EID{}, 7, 5)), false, "nothing", false},
+		{"custodian may be many", asked(bundletest.Custody(fleet, 7, 5)), false, "nothing", false},
 		{"for this node", asked(bundletest.To(eid(1).WithService(1))), true, "accepted", false},
 	}
 	for _, tt := range tests {

@@ -70,7 +70,7 @@ func (c *Core) overdue(e *entry) {
 	c.dispatch(e, true)
 }
 
-// alarm tells that somebody should look at a bundle in custody.
+// alarm tells that somebody should look at a bundle in custody, or that it is lost.
 func (c *Core) alarm(e *entry, detail string) {
 	c.counters.CustodyAlarms++
 	peer := e.rec.Destination.Node()

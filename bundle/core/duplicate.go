@@ -73,6 +73,9 @@ func (c *Core) assume(a *Arrival, rec store.Record, asked store.Episode) {
 		return
 	}
 	rec.From, rec.Custodial, rec.Forwarded = asked, true, 0
+	if rec.Pared {
+		rec.Expiry, rec.Pared = c.expiry(a.Bundle), false
+	}
 	var ops []store.Op
 	var keep []custody.Reservation
 	if rec.Duty == store.DutyForward {
@@ -106,6 +109,10 @@ func (c *Core) assume(a *Arrival, rec store.Record, asked store.Episode) {
 			return // parked; it is read as it is now
 		}
 		e.rec.From, e.rec.Custodial, e.rec.Own, e.rec.Forwarded = rec.From, true, rec.Own, 0
+		if e.rec.Pared {
+			e.rec.Expiry, e.rec.Pared = rec.Expiry, false
+			c.expiries.Add(rec.Expiry, rec.Handle)
+		}
 		if rec.Duty == store.DutyForward {
 			c.book.Hold(rec.Handle, rec.Own.SeqID, rec.Own.SeqNum)
 			c.book.Renumber(rec.Handle, rec.Own.SeqID, rec.Own.SeqNum)

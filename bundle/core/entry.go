@@ -221,7 +221,7 @@ func (c *Core) expire() {
 			return
 		}
 		e := c.entries[h]
-		if e == nil || e.place == placeLeased || c.isBusy(e) {
+		if e == nil || e.rec.Expiry > c.now || e.place == placeLeased || c.isBusy(e) {
 			continue // what has it may still make it its own
 		}
 		if e.place == placeGroup && len(e.spread.leased) > 0 {
@@ -235,8 +235,15 @@ func (c *Core) expire() {
 // outlived deletes a bundle whose lifetime is over.
 func (c *Core) outlived(e *entry) {
 	c.counters.BundlesDeleted++
-	c.notify(app.EventDeleted, e.rec.ID, bundle.EID{}, e.rec.Size, "lifetime expired")
-	c.report(&e.rec, bundle.FlagReportDeleted, bundle.ReasonLifetimeExpired)
+	if e.rec.Custodial {
+		c.alarm(e, "its lifetime ended in custody here")
+	}
+	why, reason := "lifetime expired", bundle.ReasonLifetimeExpired
+	if e.rec.Pared {
+		why, reason = "kept here as long as it may be", bundle.ReasonTrafficPared
+	}
+	c.notify(app.EventDeleted, e.rec.ID, bundle.EID{}, e.rec.Size, why)
+	c.report(&e.rec, bundle.FlagReportDeleted, reason)
 	c.drop(e, 0, store.GoneExpired, nil)
 }
 
@@ -259,6 +266,9 @@ func (c *Core) remove(ev Remove) {
 		return
 	}
 	c.counters.BundlesDeleted++
+	if e.rec.Custodial {
+		c.alarm(e, "the operator gave up its custody")
+	}
 	c.notify(app.EventDeleted, e.rec.ID, bundle.EID{}, e.rec.Size, "removed by the operator")
 	c.report(&e.rec, bundle.FlagReportDeleted, bundle.ReasonCanceled)
 	c.drop(e, ev.Token, store.GoneRemoved, func(err error) { c.do(Reply{Token: ev.Token, Err: err}) })

@@ -17,6 +17,9 @@ type Forwarding struct {
 	// CustodyFrom the type under which the bundle may have brought one. 0: the
 	// standard type.
 	CustodyAs, CustodyFrom bundle.BlockType
+	// BareDiscard takes the CRC off blocks that ask to be discarded where they are
+	// not known, since ION refuses bundles with both.
+	BareDiscard bool
 	// ReportingAs and ReportingFrom are the same for the compressed reporting block.
 	ReportingAs, ReportingFrom bundle.BlockType
 }
@@ -56,6 +59,11 @@ func (f Forwarding) Apply(b *bundle.Bundle, record *store.Record, now dtntime.Ti
 		b.SetExtension(blk)
 	}
 	f.reporting(b, record)
+	for i := range b.Extensions {
+		if blk := &b.Extensions[i]; f.BareDiscard && blk.Flags&bundle.BlockDiscard != 0 {
+			blk.CRC = bundle.CRCNone
+		}
+	}
 	return nil
 }
 

@@ -65,3 +65,56 @@ func TestForwardingSaturates(t *testing.T) {
 		t.Error("sent on beyond its hop limit")
 	}
 }
+
+// A node that keeps what passes by no longer than so deletes it then, for a reason of
+// its own. What it is custodian of, or delivers, or made itself, it keeps.
+func TestLifetimeIsCutShort(t *testing.T) {
+	short := func(cfg *core.Config) { cfg.MaxLifetime = dtntime.Minute }
+	nowhere := bundletest.To(eid(77).WithService(1))
+	lost := bundletest.To(eid(3).WithService(1)) // whose link is down
+	for name, tt := range map[string]struct {
+		link    core.LinkID
+		custody bool
+		opts    []bundletest.Option
+		want    []string
+	}{
+		"passing by":       {linkBack, false, onward(nowhere), []string{"deleted 10"}},
+		"short-lived":      {linkBack, false, onward(nowhere, bundletest.Lifetime(30*second)), []string{"deleted 1"}},
+		"for an endpoint":  {linkBack, false, onward(bundletest.To(eid(1).WithService(1))), nil},
+		"in custody":       {linkBack, false, onward(lost, bundletest.Custody(eid(2), 7, 5)), nil},
+		"made here":        {0, false, []bundletest.Option{nowhere, bundletest.ReportTo(judge, everything)}, nil},
+		"made in custody":  {0, true, []bundletest.Option{lost, bundletest.ReportTo(judge, everything)}, nil},
+		"for many at once": {linkBack, false, onward(bundletest.To(fleet)), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := reported(t, short, registered(5))
+			b.step(core.LinkDown{Link: linkOn})
+			b.arrive(tt.link, tt.custody, 10, tt.opts...)
+			b.reports()
+			b.now = b.now.Add(61 * second)
+			b.step(core.Tick{})
+			b.wantReports("a minute later", tt.want...)
+		})
+	}
+}
+
+// Custody that is taken of such a bundle gives it its lifetime back.
+func TestCustodyRestoresLifetime(t *testing.T) {
+	b := reported(t, func(cfg *core.Config) { cfg.MaxLifetime = dtntime.Minute })
+	b.step(core.LinkDown{Link: linkOn})
+	at := bundletest.At(start, 9)
+	b.arrive(linkBack, false, 10, onward(at)...)
+	rec := b.kept[0]
+	if !rec.Pared || rec.Expiry != start.Add(dtntime.Minute) {
+		t.Fatalf("kept %+v", rec)
+	}
+	made := bundletest.New(onward(at, bundletest.Lifetime(dtntime.Hour), bundletest.Flags(bundle.FlagMustNotFragment), bundletest.Custody(eid(2), 7, 5))...)
+	b.step(core.Arrival{Token: 900, Link: linkBack, Bundle: &made, HeaderLen: 100, Size: 110, Known: store.Trace{Live: &rec}})
+	b.reports()
+	b.now = start.Add(10 * dtntime.Minute)
+	b.step(core.Tick{})
+	b.wantReports("after ten minutes")
+	b.now = start.Add(dtntime.Hour)
+	b.step(core.Tick{})
+	b.wantReports("after an hour", "deleted 1")
+}

@@ -13,7 +13,8 @@ type CustodyPeer struct {
 	Points bundle.CodePoints
 	// ION tells that the neighbour keeps a bundle's number when it becomes
 	// custodian, as ION does. So a number that came before need not mean the
-	// same custody, and a bundle that was passed on is taken again.
+	// same custody, and a bundle that was passed on is taken again. Nor does it
+	// get blocks that have a CRC and ask to be discarded where they are not known.
 	ION bool
 	// Off takes no custody from the neighbour and honours none of its signals.
 	// What is sent to it stays in custody until its destination answers.

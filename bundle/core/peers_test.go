@@ -171,3 +171,55 @@ func TestIONKeepsNumbers(t *testing.T) {
 		}
 	}
 }
+
+// ION refuses blocks that have a CRC and ask to be discarded where they are not known;
+// so such blocks go to it without one, and to others as they are.
+func TestIONBlocks(t *testing.T) {
+	for _, ion := range []bool{false, true} {
+		b := newRelay(t, func(cfg *core.Config) { cfg.Peers = map[bundle.EID]core.CustodyPeer{eid(3): {ION: ion}} })
+		hops := bundle.HopCountBlock(20, bundle.HopCount{Limit: 30})
+		hops.Flags, hops.CRC = bundle.BlockDiscard, bundle.CRC16
+		age := bundle.BundleAgeBlock(21, 0)
+		age.CRC = bundle.CRC32C
+		kept := bundle.Block{Type: bundle.TypePriority, Number: 22, Flags: bundle.BlockDiscard, CRC: bundle.CRC32C, Data: []byte{1}}
+		from := asked(bundletest.Block(hops), bundletest.Block(age), bundletest.Block(kept))
+		sent := of[core.Transmit](b.arrive(linkBack, false, 100, from...))
+		on := bundletest.New(from...)
+		if err := sent[0].Changes.Apply(&on, &sent[0].Record, b.now); err != nil {
+			t.Fatal(err)
+		}
+		if crc := on.Extension(bundle.TypePriority).CRC; (crc == bundle.CRCNone) != ion {
+			t.Errorf("ion %v: the block that asks to be discarded has CRC %d", ion, crc)
+		}
+		if on.Extension(bundle.TypeCustody).CRC != bundle.CRC32C {
+			t.Errorf("ion %v: the custody block has no CRC", ion)
+		}
+	}
+}
+
+// Bundles of two custodians that have passed through one of ION's bear the same number.
+// Both are taken over, and one answer releases both there.
+func TestIONReusesNumbers(t *testing.T) {
+	b := newRelay(t, peers(core.CustodyPeer{ION: true}))
+	for n := range uint64(2) {
+		b.arrive(linkBack, false, 100, asked(bundletest.Sequence(100+n))...)
+	}
+	if held, _ := custodyOf(b); held != 2 {
+		t.Errorf("%d of 2 bundles are in custody", held)
+	}
+	said := b.signals()[eid(2)]
+	if len(said) != 1 || len(said[0].Accepted) != 1 || said[0].Accepted[0].Ranges[0] != (bundle.Range{First: 5, Count: 1}) {
+		t.Errorf("said %+v", said)
+	}
+	b.arrive(linkBack, false, 100, asked(bundletest.Custody(eid(2), 0, 9), bundletest.Sequence(102))...)
+	said = b.signals()[eid(2)]
+	if len(said) != 1 || said[0].Accepted[0].SeqID != 0 || said[0].Accepted[0].Destination != eid(3).WithService(1) {
+		t.Errorf("about sequence 0 it said %+v, want the destination in its place", said)
+	}
+	// It names whoever a signal goes to in place of a sequence 0: no number of this
+	// node is meant.
+	b.signal(eid(2), linkBack, bundle.CustodySignal{Accepted: []bundle.Sequence{{Destination: eid(1), Ranges: []bundle.Range{{First: 0, Count: 100}}}}})
+	if held, _ := custodyOf(b); held != 3 {
+		t.Errorf("after that %d bundles are in custody", held)
+	}
+}

@@ -577,3 +577,29 @@ func TestCustodyAlarm(t *testing.T) {
 		t.Errorf("%d alarms, counted %d, want 1", alarms, got)
 	}
 }
+
+// What is lost in custody raises an alarm, however it is lost.
+func TestAlarmWhenCustodyEnds(t *testing.T) {
+	b := newRelay(t)
+	for name, lose := range map[string]func() []core.Effect{
+		"expired": func() []core.Effect {
+			b.now = b.now.Add(2 * dtntime.Hour)
+			return b.step(core.Tick{})
+		},
+		"removed": func() []core.Effect {
+			b.token++
+			return b.step(core.Remove{Token: b.token, Record: b.kept[len(b.kept)-1]})
+		},
+	} {
+		b.arrive(0, true, 100, bundletest.To(eid(77).WithService(1)))
+		before := b.core.Status(0).Counters.CustodyAlarms
+		effects := lose()
+		if list := news(effects, app.EventAlarm); len(list) != 1 || b.core.Status(0).Counters.CustodyAlarms != before+1 {
+			t.Errorf("%s: alarms %+v", name, list)
+		}
+		b.arrive(0, false, 100, bundletest.To(eid(77).WithService(1)))
+		if list := news(lose(), app.EventAlarm); len(list) != 0 {
+			t.Errorf("%s without custody: alarms %+v", name, list)
+		}
+	}
+}

@@ -65,11 +65,12 @@ type Config struct {
 	Aggregate     dtntime.Duration                // how long custody signals are gathered
 	PeerAggregate dtntime.Duration                // how long others are taken to; see core.Config, as for the next two
 	ClockError    dtntime.Duration
-	Retransmit    int   // percent
-	StatusReports bool  // send the reports that bundles ask for
-	NoClock       bool  // Clock measures spans of time but does not know the date
-	MaxBundle     int64 // bytes; 0 for no limit
-	MaxResident   int   // bundles in memory; 0: core.DefaultMaxResident
+	Retransmit    int              // percent
+	StatusReports bool             // send the reports that bundles ask for
+	NoClock       bool             // Clock measures spans of time but does not know the date
+	MaxLifetime   dtntime.Duration // of what passes by without custody; 0 for no limit
+	MaxBundle     int64            // bytes; 0 for no limit
+	MaxResident   int              // bundles in memory; 0: core.DefaultMaxResident
 
 	// RegistrationsFile keeps the registrations of applications at non-singleton
 	// endpoints. Without it, they end with the node.
@@ -188,7 +189,7 @@ func New(cfg Config) (*Node, error) {
 	c, err := core.New(core.Config{
 		Node: cfg.Node, Neighbours: neighbours, Routes: cfg.Routes, Plan: cfg.Plan,
 		AcceptCustody: cfg.AcceptCustody, Custody: n.custodyPolicy(), Peers: cfg.Peers, Aggregate: cfg.Aggregate,
-		PeerAggregate: cfg.PeerAggregate, ClockError: cfg.ClockError, RetransmitShare: cfg.Retransmit, StatusReports: cfg.StatusReports, NoClock: cfg.NoClock, MaxBundle: cfg.MaxBundle,
+		PeerAggregate: cfg.PeerAggregate, ClockError: cfg.ClockError, RetransmitShare: cfg.Retransmit, StatusReports: cfg.StatusReports, NoClock: cfg.NoClock, MaxLifetime: cfg.MaxLifetime, MaxBundle: cfg.MaxBundle,
 		MaxAssembling: cfg.Store.Stats().Quota / assemblingShare, MaxGroup: cfg.Store.Stats().Quota / groupShare, MaxResident: cfg.MaxResident,
 		Registrations: registry.forCore(),
 		NextHandle:    cfg.Store.NextHandle, Counter: cfg.Store.Counter, Stamp: n.stamps.next,

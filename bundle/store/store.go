@@ -104,6 +104,7 @@ type Record struct {
 
 	Received dtntime.Time // when the bundle was accepted here
 	Expiry   dtntime.Time // when its lifetime is over
+	Pared    bool         // Expiry is sooner, because this node keeps it no longer
 	// AgeReceived is the bundle's age at Received. HasAge tells that it
 	// carries an age block, which must grow before it is sent on.
 	AgeReceived dtntime.Duration

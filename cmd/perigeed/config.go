@@ -97,6 +97,9 @@ type nodeConfig struct {
 	// ClockError is by how much the clocks of two nodes may differ, "0s" to "1h";
 	// "1s".
 	ClockError dtntime.Duration `toml:"clock_error"`
+	// MaxLifetime is how long what passes by without custody is kept; "0s", for as
+	// long as it lives.
+	MaxLifetime dtntime.Duration `toml:"max_lifetime"`
 	// StatusReports sends the reports that bundles ask for; false.
 	StatusReports bool `toml:"status_reports"`
 }

@@ -64,11 +64,12 @@ const (
 	markForwarded
 	markSpread
 	markReporting
+	markPared
 )
 
 func recordMarks(r *store.Record) byte {
 	return boolByte(r.HasAge)*markAge | boolByte(r.Custodial)*markCustodial | boolByte(r.Forwarded > 0)*markForwarded |
-		boolByte(r.Spread != "")*markSpread | boolByte(r.Reporting != (bundle.Reporting{}))*markReporting
+		boolByte(r.Pared)*markPared | boolByte(r.Spread != "")*markSpread | boolByte(r.Reporting != (bundle.Reporting{}))*markReporting
 }
 
 // appendRecord appends r.
@@ -230,7 +231,7 @@ func (d *decoder) record() store.Record {
 	r.Priority = bundle.Priority(d.byte())
 	r.Duty = store.Duty(d.byte())
 	marks := d.byte()
-	r.HasAge, r.Custodial = marks&markAge != 0, marks&markCustodial != 0
+	r.HasAge, r.Custodial, r.Pared = marks&markAge != 0, marks&markCustodial != 0, marks&markPared != 0
 	r.Flags = bundle.Flags(d.uint())
 	r.Received = dtntime.Time(d.uint())
 	r.Expiry = dtntime.Time(d.uint())
