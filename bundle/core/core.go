@@ -184,8 +184,8 @@ func (c *Core) NumbersLost() (bool, error) {
 func (c *Core) Seen(records []store.Record) {
 	for i := range records {
 		c.numbers.Seen(records[i].Own.SeqID)
-		if records[i].Previous.IsNull() {
-			c.reportNumbers.Seen(records[i].Reporting.SeqID)
+		if r, ok := reportingIn(&records[i]); ok && records[i].Previous.IsNull() {
+			c.reportNumbers.Seen(r.SeqID)
 		}
 	}
 }

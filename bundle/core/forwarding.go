@@ -71,9 +71,8 @@ func (f Forwarding) Apply(b *bundle.Bundle, record *store.Record, now dtntime.Ti
 // of another the type that the neighbour knows.
 func (f *Forwarding) reporting(b *bundle.Bundle, record *store.Record) {
 	if record.Previous.IsNull() {
-		if r := record.Reporting; r.Requests != 0 {
-			// The EIDs are the bundle's own and need not be said again.
-			blk := bundle.ReportingBlock(0, bundle.Reporting{SeqNum: r.SeqNum, SeqID: r.SeqID, Requests: r.Requests})
+		if r, ok := reportingIn(record); ok {
+			blk := bundle.ReportingBlock(0, r)
 			if f.ReportingAs != 0 {
 				blk.Type = f.ReportingAs
 			}

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 
 	"perigee/bundle"
@@ -17,22 +18,26 @@ const maxToldEvents = 4096
 // far as this node gives any (CCSDS 734.6-O-1 section 5.1): as with status reports,
 // never about administrative records, about bundles of an unknown source or without an
 // address; nor about fragments, all of which bear the number of the whole.
-func (c *Core) reportingOf(b *bundle.Bundle, from bundle.EID) bundle.Reporting {
+func (c *Core) reportingOf(b *bundle.Bundle, from bundle.EID) store.Reporting {
 	p := &b.Primary
 	if !c.cfg.StatusReports || p.Flags&(bundle.FlagAdminRecord|bundle.FlagFragment) != 0 || p.Source.IsNull() {
-		return bundle.Reporting{}
+		return ""
 	}
 	r, ok := c.peerOf(from).Points.ReportingOf(b)
-	if r.Source.IsNull() {
-		r.Source = p.Source
+	to := cmp.Or(r.ReportTo, p.ReportTo)
+	if !ok || to.IsNull() || !to.IsSingleton() || !r.Source.IsSingleton() {
+		return ""
 	}
-	if r.ReportTo.IsNull() {
-		r.ReportTo = p.ReportTo
+	return store.MakeReporting(r)
+}
+
+// reportingIn returns the compressed reports of a record, and false when it has none.
+func reportingIn(rec *store.Record) (bundle.Reporting, bool) {
+	if rec.Reporting == "" {
+		return bundle.Reporting{}, false
 	}
-	if !ok || r.Requests == 0 || r.ReportTo.IsNull() || !r.ReportTo.IsSingleton() || !r.Source.IsSingleton() {
-		return bundle.Reporting{}
-	}
-	return r
+	r, err := rec.Reporting.Parse()
+	return r, err == nil // what the store cannot give back is not reported
 }
 
 // numberReports gives a bundle of an application the number under which it asks for
@@ -43,7 +48,7 @@ func (c *Core) numberReports(rec *store.Record, requests bundle.ReportingFlags) 
 	if err != nil {
 		return nil, nil, storeError(fmt.Errorf("numbering %s for reports: %w", rec.ID, err))
 	}
-	rec.Reporting = bundle.Reporting{SeqNum: num, SeqID: id, Requests: requests, Source: rec.ID.Source, ReportTo: rec.ReportTo}
+	rec.Reporting = store.MakeReporting(bundle.Reporting{SeqNum: num, SeqID: id, Requests: requests})
 	return counterOps(keep), keep, nil
 }
 
@@ -58,7 +63,7 @@ func counterOps(keep []custody.Reservation) []store.Op {
 
 // remember notes which bundle of this node a number stands for.
 func (c *Core) remember(rec *store.Record) {
-	if r := &rec.Reporting; r.Requests != 0 && rec.Previous.IsNull() {
+	if r, ok := reportingIn(rec); ok && rec.Previous.IsNull() {
 		c.issued.Add(r.SeqID, r.SeqNum, rec.ID)
 	}
 }
@@ -66,8 +71,12 @@ func (c *Core) remember(rec *store.Record) {
 // note adds to the compressed reports that are gathered, if the bundle asks for it. One
 // to this node itself goes to those who watch it.
 func (c *Core) note(rec *store.Record, status bundle.ReportedStatus) {
-	r := &rec.Reporting
-	if !c.cfg.StatusReports || r.Requests&(1<<status) == 0 || rec.Flags&bundle.FlagFragment != 0 {
+	r, ok := reportingIn(rec)
+	if !ok || !c.cfg.StatusReports || r.Requests&(1<<status) == 0 || rec.Flags&bundle.FlagFragment != 0 {
+		return
+	}
+	r.Source, r.ReportTo = cmp.Or(r.Source, rec.ID.Source), cmp.Or(r.ReportTo, rec.ReportTo)
+	if r.ReportTo.IsNull() || !r.ReportTo.IsSingleton() {
 		return
 	}
 	if r.ReportTo == c.cfg.Node {

@@ -338,7 +338,11 @@ func TestCompressedReportsAfterRestart(t *testing.T) {
 	again := newRelay(t)
 	again.restore(rec)
 	again.step(core.Tick{})
-	events := again.tell(eid(3), delivered(bundle.Sequence{SeqID: rec.Reporting.SeqID, Ranges: []bundle.Range{{First: rec.Reporting.SeqNum, Count: 1}}}))
+	r, err := rec.Reporting.Parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := again.tell(eid(3), delivered(bundle.Sequence{SeqID: r.SeqID, Ranges: []bundle.Range{{First: r.SeqNum, Count: 1}}}))
 	if len(events) != 1 || *events[0].Bundle != rec.ID {
 		t.Errorf("told %+v", events)
 	}

@@ -137,10 +137,9 @@ type Record struct {
 	// Spread is what is left to be done under DutyGroup.
 	Spread Spread
 
-	// Reporting is the compressed reports that the bundle asks for, with its EIDs
-	// filled in; zero when nothing is to be reported from here. For a bundle made
+	// Reporting is the compressed reports that are owed, if any. For a bundle made
 	// here it is the block that it leaves with.
-	Reporting bundle.Reporting
+	Reporting Reporting
 }
 
 // Lane is the queue that the bundle stands in.

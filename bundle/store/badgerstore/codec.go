@@ -69,7 +69,7 @@ const (
 
 func recordMarks(r *store.Record) byte {
 	return boolByte(r.HasAge)*markAge | boolByte(r.Custodial)*markCustodial | boolByte(r.Forwarded > 0)*markForwarded |
-		boolByte(r.Pared)*markPared | boolByte(r.Spread != "")*markSpread | boolByte(r.Reporting != (bundle.Reporting{}))*markReporting
+		boolByte(r.Pared)*markPared | boolByte(r.Spread != "")*markSpread | boolByte(r.Reporting != "")*markReporting
 }
 
 // appendRecord appends r.
@@ -98,11 +98,9 @@ func appendRecord(b []byte, r *store.Record) []byte {
 		b = binary.AppendUvarint(b, uint64(len(r.Spread)))
 		b = append(b, r.Spread...)
 	}
-	if q := &r.Reporting; *q != (bundle.Reporting{}) {
-		for _, n := range [...]uint64{q.SeqNum, q.SeqID, uint64(q.Requests)} {
-			b = binary.AppendUvarint(b, n)
-		}
-		b = appendEID(appendEID(b, q.Source), q.ReportTo)
+	if r.Reporting != "" {
+		b = binary.AppendUvarint(b, uint64(len(r.Reporting)))
+		b = append(b, r.Reporting...)
 	}
 	return b
 }
@@ -252,9 +250,7 @@ func (d *decoder) record() store.Record {
 		r.Spread = store.Spread(d.text(store.MaxSpread))
 	}
 	if marks&markReporting != 0 {
-		r.Reporting = bundle.Reporting{SeqNum: d.uint(), SeqID: d.uint(), Requests: bundle.ReportingFlags(d.uint())}
-		r.Reporting.Source = d.eid()
-		r.Reporting.ReportTo = d.eid()
+		r.Reporting = store.Reporting(d.text(store.MaxReporting))
 	}
 	return r
 }
@@ -277,16 +273,17 @@ func (d *decoder) end() error {
 }
 
 // checkRecord tells whether r comes back from its encoding as it went in. It
-// fails for dtn EIDs that no parser would accept, for negative sizes and for a spread
+// fails for dtn EIDs that no parser would accept, for negative sizes and for text
 // that is too long.
 func checkRecord(r *store.Record) error {
 	if r.HeaderLen < 0 || r.PayloadLen < 0 || r.Size < 0 {
 		return fmt.Errorf("record of bundle %s has a negative length", r.ID)
 	}
-	if len(r.Spread) > store.MaxSpread {
-		return fmt.Errorf("record of bundle %s has a spread of %d bytes; the limit is %d", r.ID, len(r.Spread), store.MaxSpread)
+	if len(r.Spread) > store.MaxSpread || len(r.Reporting) > store.MaxReporting {
+		return fmt.Errorf("record of bundle %s has a spread of %d bytes and reporting of %d; the limits are %d and %d",
+			r.ID, len(r.Spread), len(r.Reporting), store.MaxSpread, store.MaxReporting)
 	}
-	return checkEIDs(r.ID.Source, r.Destination, r.ReportTo, r.Previous, r.From.Custodian, r.Own.Custodian, r.Reporting.Source, r.Reporting.ReportTo)
+	return checkEIDs(r.ID.Source, r.Destination, r.ReportTo, r.Previous, r.From.Custodian, r.Own.Custodian)
 }
 
 func checkEIDs(eids ...bundle.EID) error {

@@ -33,10 +33,8 @@ func records() []store.Record {
 		From: store.Episode{Custodian: bundle.DTN("x", ""), SeqID: math.MaxUint64, SeqNum: 1},
 		Own:  store.Episode{Custodian: bundle.IPN(5, 0), SeqID: 2, SeqNum: math.MaxUint64},
 
-		Spread: store.Spread(strings.Repeat("9", store.MaxSpread)),
-		Reporting: bundle.Reporting{
-			SeqNum: math.MaxUint64, SeqID: math.MaxUint64, Requests: math.MaxUint64, Source: bundle.IPN(5, 7), ReportTo: bundle.DTN("x", "y"),
-		},
+		Spread:    store.Spread(strings.Repeat("9", store.MaxSpread)),
+		Reporting: store.Reporting(strings.Repeat("8", store.MaxReporting)),
 	}
 	return []store.Record{{}, full}
 }

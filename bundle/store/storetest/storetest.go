@@ -95,7 +95,7 @@ func Record(n uint64, size int64) store.Record {
 		From:        store.Episode{Custodian: bundle.IPN(2, 0), SeqID: 4, SeqNum: n},
 	}
 	if n%4 == 1 {
-		r.Reporting = bundle.Reporting{SeqNum: n, SeqID: 9, Requests: bundle.ReportingDelivered, Source: r.ID.Source, ReportTo: r.ReportTo}
+		r.Reporting = store.MakeReporting(bundle.Reporting{SeqNum: n, SeqID: 9, Requests: bundle.ReportingDelivered})
 	}
 	r.PayloadLen = size - r.HeaderLen
 	if n%5 == 4 {
