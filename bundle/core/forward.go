@@ -175,10 +175,12 @@ func (c *Core) transmit(n *neighbour, item schedule.Item, room int64) {
 
 // changes are those of a bundle's header on the way to a neighbour.
 func (c *Core) changes(n *neighbour, e *entry) Forwarding {
-	to, from := c.peerOf(n.Peer).Points, c.peerOf(e.rec.Previous).Points
-	f := Forwarding{Previous: c.cfg.Node, BareDiscard: c.peerOf(n.Peer).ION, ReportingAs: to.Reporting, ReportingFrom: from.Reporting}
+	to, from := c.peerOf(n.Peer), c.peerOf(e.rec.Previous)
+	f := Forwarding{
+		Previous: c.cfg.Node, BareDiscard: to.ION, ReportingAs: to.Points.Reporting, ReportingFrom: from.Points.Reporting,
+	}
 	if e.rec.Custodial {
-		f.CustodyAs, f.CustodyFrom = to.Custody, from.Custody
+		f.CustodyAs, f.CustodyFrom = to.Points.Custody, from.Points.Custody
 		f.Custody = &bundle.Custody{Custodian: e.rec.Own.Custodian, SeqID: e.rec.Own.SeqID, SeqNum: e.rec.Own.SeqNum}
 	}
 	return f

@@ -23,7 +23,7 @@ const (
 	maxSpreadText       = store.MaxSpread / 4 * 3 // bytes of their names; the rest is for registrations
 )
 
-// ErrHopLimit: a bundle has made as many hops as it may.
+// ErrHopLimit says that a bundle has made as many hops as it may.
 var ErrHopLimit = errors.New("hop limit is reached")
 
 // spread is what is left to be done with a bundle for a non-singleton endpoint, and

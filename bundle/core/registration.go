@@ -9,7 +9,7 @@ import (
 	"perigee/bundle/store"
 )
 
-// ErrNotRegistered: nobody is registered so, or not any more.
+// ErrNotRegistered says that nobody is registered so, or not any more.
 var ErrNotRegistered = errors.New("not registered")
 
 // Registration is that of an application at a non-singleton endpoint, whatever the

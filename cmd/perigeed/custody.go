@@ -52,8 +52,10 @@ func (l *linkConfig) codePoints() bundle.CodePoints {
 		to   *uint64
 		with uint64
 	}{
-		{(*uint64)(&points.Custody), l.CodePoints.CTEB}, {(*uint64)(&points.Reporting), l.CodePoints.CREB},
-		{&points.CustodySignal, l.CodePoints.CCS}, {&points.ReportingSignal, l.CodePoints.CRS},
+		{(*uint64)(&points.Custody), l.CodePoints.CTEB},
+		{(*uint64)(&points.Reporting), l.CodePoints.CREB},
+		{&points.CustodySignal, l.CodePoints.CCS},
+		{&points.ReportingSignal, l.CodePoints.CRS},
 	} {
 		if r.with != 0 {
 			*r.to = r.with
