@@ -7,7 +7,9 @@ import (
 	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/bundletest"
+	"perigee/bundle/contact"
 	"perigee/bundle/core"
+	"perigee/bundle/dtntime"
 	"perigee/bundle/store"
 )
 
@@ -229,6 +231,53 @@ func TestRemovedFragment(t *testing.T) {
 	w.pass(second)
 	if len(*delivered) != 1 {
 		t.Error("not delivered when it came again")
+	}
+}
+
+// A bundle that just fits into a contact, with no time for its acknowledgement, goes in
+// two pieces and does not take up one contact after the other.
+func TestPieceLeavesTimeForItsAnswer(t *testing.T) {
+	plan, err := contact.New(between(1, 2, 0, 50, 8)) // 50 kB, less 200 bytes of guard
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, want := range map[int]bool{48_000: false, 49_500: true} {
+		b := newBench(t, plan, false)
+		b.arrive(0, false, size, divisible)
+		sent := of[core.Transmit](b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true}))
+		if len(sent) != 1 {
+			t.Fatalf("%d bytes: %d transmissions", size, len(sent))
+		}
+		if got := sent[0].Piece != (core.Piece{}); got != want {
+			t.Errorf("%d bytes were sent as %+v", size, sent[0].Piece)
+		}
+	}
+}
+
+// A bundle that turns out not to be divisible gives back the time that its piece would
+// have taken, and others go.
+func TestRefusedPieceGivesTimeBack(t *testing.T) {
+	plan, err := contact.New(between(1, 2, 0, 50, 8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, plan, false)
+	b.arrive(0, false, 100_000, divisible)
+	b.arrive(0, false, 40_000)
+	first := of[core.Transmit](b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true}))
+	if len(first) != 1 || first[0].Piece == (core.Piece{}) {
+		t.Fatalf("sent %+v, want a piece", first)
+	}
+	next := of[core.Transmit](b.step(core.Sent{Link: 1, Handle: first[0].Record.Handle, Err: bundle.ErrNotFragmentable}))
+	if len(next) != 1 || next[0].Record.Handle == first[0].Record.Handle {
+		t.Errorf("then sent %+v, want the other bundle", next)
+	}
+	asks := newBench(t, plan, false)
+	made := bundletest.New(bundletest.From(eid(1).WithService(1)), bundletest.To(eid(2).WithService(1)), bundletest.At(asks.now, 1), bundletest.Lifetime(dtntime.Day))
+	made.Payload.Length = 99_900
+	asks.step(core.Arrival{Token: 1, Bundle: &made, HeaderLen: 100, Size: 100_000, Reporting: bundle.ReportingDelivered})
+	if sent := of[core.Transmit](asks.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})); len(sent) != 0 {
+		t.Errorf("of a bundle that asks for compressed reports, %+v was sent", sent[0].Piece)
 	}
 }
 

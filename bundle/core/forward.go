@@ -214,6 +214,7 @@ func (c *Core) sent(ev Sent) {
 		c.notify(app.EventSendFailed, e.rec.ID, n.Peer, size, ev.Err.Error())
 		c.refusedBy(n, e, refused.Reason)
 	case errors.Is(ev.Err, bundle.ErrNotFragmentable):
+		n.unbook(size, c.now)
 		c.wholeAgain(e)
 	default:
 		// Not at once: the news that the session has ended may be on its way,

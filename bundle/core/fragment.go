@@ -28,9 +28,9 @@ const (
 type Piece struct{ Offset, Length uint64 }
 
 // isDivisible tells whether a bundle may be sent in pieces (RFC 9171 section 5.8).
-// Those under custody never are.
+// Those under custody, and those that ask for compressed reports, never are.
 func (e *entry) isDivisible() bool {
-	return !e.whole && !e.rec.Custodial && e.rec.Duty == store.DutyForward &&
+	return !e.whole && !e.rec.Custodial && e.rec.Reporting == "" && e.rec.Duty == store.DutyForward &&
 		e.rec.Flags&bundle.FlagMustNotFragment == 0 && e.rec.PayloadLen > leastPiece
 }
 
@@ -63,21 +63,28 @@ func (c *Core) least(e *entry) int64 {
 // piece is the part of a bundle that is sent next to a neighbour where room bytes
 // fit, and how many bytes it takes.
 //
-// A piece that fills the contact is made shorter, so that its acknowledgement comes
-// before the contact ends: else it would be sent again in the next one, and so on.
+// What would fill the contact is made shorter, if it may be cut, so that its
+// acknowledgement comes before the contact ends: else it would be sent again in the next
+// one, and so on.
 func (c *Core) piece(n *neighbour, e *entry, room int64) (Piece, int64) {
 	e.rest = 0
 	size := c.size(e)
-	if e.rec.Forwarded == 0 && size <= room {
-		return Piece{}, size
+	answered := room
+	if n.rate != 0 && room != n.most {
+		answered -= min(n.rate.Bytes(2*n.light+answerTime), room/2)
 	}
-	left := e.rec.PayloadLen - e.rec.Forwarded
-	if size > room {
-		if n.rate != 0 && room != n.most {
-			e.rest = n.end
-			room -= min(n.rate.Bytes(2*n.light+answerTime), room/2)
+	if size <= answered || size <= room && !e.isDivisible() {
+		if e.rec.Forwarded == 0 {
+			return Piece{}, size
 		}
-		left = min(left, max(room-c.around(e), leastPiece))
+		return Piece{Offset: uint64(e.rec.Forwarded), Length: uint64(e.rec.PayloadLen - e.rec.Forwarded)}, size
+	}
+	if answered < room {
+		e.rest = n.end
+	}
+	left := min(e.rec.PayloadLen-e.rec.Forwarded, max(answered-c.around(e), leastPiece))
+	if left == e.rec.PayloadLen {
+		return Piece{}, size
 	}
 	return Piece{Offset: uint64(e.rec.Forwarded), Length: uint64(left)}, c.around(e) + left
 }

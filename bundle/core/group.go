@@ -20,7 +20,7 @@ const (
 	groupShare = 4
 	// maxSpreadNeighbours is how many neighbours one bundle is sent to at most.
 	maxSpreadNeighbours = 256
-	maxSpreadText       = store.MaxSpread / 4 * 3 // bytes of their names; the rest is for registrations
+	maxSpreadText       = store.MaxSpread / 2 // bytes of their names; the rest is for registrations
 )
 
 // ErrHopLimit says that a bundle has made as many hops as it may.
@@ -34,7 +34,7 @@ type spread struct {
 	leased        map[uint64]bool
 	acking        map[uint64]bool // acknowledged, which is not durable yet
 	sent          bool            // to a neighbour, since the start
-	saving, stale bool            // an Update is under way; and what it says is not the latest
+	saving, stale bool            // an Update is under way; and more has been done since
 }
 
 // groups is all bundles for non-singleton endpoints that are in memory.
@@ -240,17 +240,26 @@ func (c *Core) progress(e *entry) {
 		s.stale = true
 	default:
 		s.saving, s.stale = true, false
-		e.rec = e.remaining()
-		c.persist(0, nil, func(error) {
+		rec := e.remaining()
+		c.persist(0, nil, func(err error) {
 			s.saving = false
-			if s.stale && c.entries[e.rec.Handle] == e {
-				c.progress(e)
+			switch {
+			case c.entries[rec.Handle] != e:
+			case err != nil:
+				c.holdCopies(e, backoff(e.refusals)) // and then it is tried again
+				e.refusals++
+			default:
+				e.rec.Spread = rec.Spread
+				if s.stale {
+					c.progress(e)
+				}
 			}
-		}, store.Update{Record: e.rec})
+		}, store.Update{Record: rec})
 	}
 }
 
-// remaining is the record of a bundle of which more has been done.
+// remaining is the record of a bundle with what is left to be done now. That of the
+// entry tells what is durable.
 func (e *entry) remaining() store.Record {
 	rec := e.rec
 	open := slices.DeleteFunc(slices.Clone(e.spread.registrations), func(n uint64) bool { return e.spread.acking[n] })

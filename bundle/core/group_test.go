@@ -3,7 +3,9 @@ package core_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"perigee/bundle"
@@ -398,6 +400,25 @@ func TestGroupLimits(t *testing.T) {
 	b := newRelay(t, func(cfg *core.Config) { cfg.MaxGroup = 850 })
 	if r := of[core.Reply](b.arrive(linkBack, false, 900, toFleet()...)); len(r) != 1 || !errors.Is(r[0].Err, core.ErrUnacceptable) {
 		t.Errorf("one that is larger than the limit was answered by %v", r)
+	}
+}
+
+// However many neighbours and applications there are, what is kept of them is bounded.
+func TestGroupSpreadIsBounded(t *testing.T) {
+	many := func(cfg *core.Config) {
+		for i := range app.MaxRegistrations {
+			cfg.Registrations = append(cfg.Registrations, core.Registration{Number: math.MaxUint64 - uint64(i), Endpoint: fleet})
+		}
+		for i := range 300 {
+			cfg.Neighbours = append(cfg.Neighbours,
+				core.Neighbour{Peer: eid(1000 + i)}, core.Neighbour{Peer: bundletest.EID(fmt.Sprintf("dtn://%d%s/", i, strings.Repeat("x", 200)))})
+		}
+	}
+	b := newBench(t, nil, true, many)
+	b.arrive(0, false, 100, bundletest.To(fleet))
+	registrations, neighbours, err := b.kept[0].Spread.Parse()
+	if err != nil || len(registrations) != app.MaxRegistrations || len(neighbours) < 30 || len(neighbours) > 256 || len(b.kept[0].Spread) > store.MaxSpread {
+		t.Errorf("%d registrations and %d neighbours in %d bytes, %v", len(registrations), len(neighbours), len(b.kept[0].Spread), err)
 	}
 }
 

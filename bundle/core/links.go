@@ -279,6 +279,13 @@ func (n *neighbour) handOver(h store.Handle, size int64, now dtntime.Time) {
 	}
 }
 
+// unbook gives back the time of a transmission that has not begun.
+func (n *neighbour) unbook(size int64, now dtntime.Time) {
+	if n.rate != 0 {
+		n.busyTill = max(now, n.busyTill-min(n.busyTill, dtntime.Time(n.rate.Duration(size))))
+	}
+}
+
 // flyingLimit is how many bytes may be handed to the link ahead of their
 // acknowledgement, which takes twice the light time.
 func (n *neighbour) flyingLimit() int64 {

@@ -131,17 +131,18 @@ func (c *Core) ackCopy(ev Ack, e *entry) {
 		return
 	}
 	s.acking[number] = true
+	acked := e.remaining()
 	c.persist(ev.Token, nil, func(err error) {
 		delete(s.acking, number)
 		if err == nil {
 			s.forget(number)
-			e.rec = e.remaining()
+			e.rec.Spread = acked.Spread
 		}
 		c.acked(ev.Token, &rec, err)
 		if c.entries[rec.Handle] == e {
 			c.progress(e) // after a failure too: what was written since may say otherwise
 		}
-	}, store.Update{Record: e.remaining()})
+	}, store.Update{Record: acked})
 }
 
 // releaseCopy takes a bundle back from the application of a registration.

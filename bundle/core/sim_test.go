@@ -352,6 +352,6 @@ func (w *simulation) checkOutcome() {
 // How many administrative records may cross the links, for each transfer of a
 // bundle.
 const (
-	recordsPerBundle = 4
-	freeRecords      = 50
+	recordsPerBundle = 6
+	freeRecords      = 100
 )

@@ -10,7 +10,7 @@ import (
 )
 
 // MaxSpread is the longest Spread in bytes.
-const MaxSpread = 8 << 10
+const MaxSpread = 16 << 10
 
 // Spread is what is left to be done with a bundle under DutyGroup: the local
 // registrations that have not acknowledged it and the neighbours that it was not
