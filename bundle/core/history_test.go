@@ -29,6 +29,7 @@ type fate struct {
 	expired   bool // some node deleted it because of its age
 	removed   bool
 	spoiled   bool // it need not reach all that it is for
+	taken     bool // by an application, durably, of a bundle for several
 	takers    map[seat]*taker
 }
 
@@ -40,6 +41,7 @@ type seat struct {
 
 // taker is what an application knows of a bundle.
 type taker struct {
+	of     *fate
 	leased int  // to it, in that life of its node; 0: not
 	acked  bool // it knows that the bundle is its own
 	done   bool // and so does its node, durably
@@ -63,7 +65,7 @@ func (f *fate) taker(at seat) *taker {
 		f.takers = make(map[seat]*taker)
 	}
 	if f.takers[at] == nil {
-		f.takers[at] = new(taker)
+		f.takers[at] = &taker{of: f}
 	}
 	return f.takers[at]
 }
@@ -298,7 +300,7 @@ func (m *machine) checkReport(e *app.Event) {
 	m.w.reports++
 	switch word, _, _ := strings.Cut(e.Detail, ","); word {
 	case "delivered":
-		if f.delivered == 0 && !f.isTaken() {
+		if f.delivered == 0 && !f.taken {
 			m.w.fail("%s is told that %s was delivered, which it was not", m.id, f.id)
 		}
 	case "received", "forwarded", "custody accepted":
@@ -306,16 +308,6 @@ func (m *machine) checkReport(e *app.Event) {
 			m.w.fail("%s is told that %s was %s, which was never stored", m.id, f.id, word)
 		}
 	}
-}
-
-// isTaken tells whether an application has made a bundle for several its own.
-func (f *fate) isTaken() bool {
-	for _, t := range f.takers {
-		if t.done {
-			return true
-		}
-	}
-	return false
 }
 
 // maxCommit is more than the bundles that leave with one commit.

@@ -401,7 +401,7 @@ func (m *machine) commit(ops []store.Op, put store.Staged) error {
 	if err == nil {
 		m.committed(ops)
 		for _, t := range acked {
-			t.done = true
+			t.done, t.of.taken = true, true
 		}
 	}
 	if fails && err == nil {
