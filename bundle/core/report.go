@@ -134,7 +134,7 @@ func (c *Core) summary(a *Arrival, id bundle.ID) store.Record {
 	p := &a.Bundle.Primary
 	return store.Record{
 		ID: id, Destination: p.Destination, ReportTo: p.ReportTo, Flags: p.Flags, Size: a.Size, Expiry: c.expiry(a.Bundle),
-		Reporting: c.reportingOf(a.Bundle, c.peer(a.Link)),
+		Reporting: c.reportingOf(a.Bundle, c.from(a)),
 	}
 }
 
