@@ -45,8 +45,9 @@ type Session interface {
 	Receive(ctx context.Context) (Incoming, error)
 
 	// Close ends the session in an orderly way: running transfers finish, none
-	// starts, the peer is told. When ctx ends first, the transport is cut.
-	// Close waits until every goroutine of the session has returned.
+	// starts, the peer is told. Bundles that have arrived whole are still
+	// returned by Receive, and waited for. When ctx ends first, the transport is
+	// cut. Close waits until every goroutine of the session has returned.
 	Close(ctx context.Context) error
 
 	// Done is closed when the session can carry nothing more; Err then says
@@ -56,6 +57,14 @@ type Session interface {
 
 	// Counters is a snapshot of what the session has carried.
 	Counters() Counters
+}
+
+// A Prover is a [Session] that can tell a proven node ID from a claimed one. A
+// session that is no Prover proves nothing.
+type Prover interface {
+	// PeerProven says whether the peer has proven that it is PeerNode, as by a
+	// certificate of an authority that this node trusts.
+	PeerProven() bool
 }
 
 // A Transfer is a bundle that was handed to the transport.

@@ -2,10 +2,9 @@ package tcpcl
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"time"
+	"net/netip"
 
 	"perigee/convergence"
 )
@@ -33,7 +32,19 @@ func (d *dialer) Dial(ctx context.Context, address string) (convergence.Session,
 	if err != nil {
 		return nil, fmt.Errorf("dial TCPCL peer: %w", err)
 	}
-	return Client(ctx, nc, cfg)
+	return client(ctx, nc, cfg, dialledName(address))
+}
+
+// dialledName is the host name in an address, empty when it is a number.
+func dialledName(address string) string {
+	host, _, err := net.SplitHostPort(withPort(address))
+	if err != nil {
+		return ""
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return ""
+	}
+	return host
 }
 
 // withPort adds the TCPCL port to an address that has none.
@@ -42,39 +53,4 @@ func withPort(address string) string {
 		return address
 	}
 	return net.JoinHostPort(address, DefaultPort)
-}
-
-// Client opens a session as the active entity over an open connection, which it
-// then owns: it is closed when the session ends or cannot be established.
-func Client(ctx context.Context, nc net.Conn, cfg Config) (convergence.Session, error) {
-	return establish(ctx, nc, cfg, true)
-}
-
-// Server opens a session as the passive entity over an open connection, which it
-// then owns: it is closed when the session ends or cannot be established.
-func Server(ctx context.Context, nc net.Conn, cfg Config) (convergence.Session, error) {
-	return establish(ctx, nc, cfg, false)
-}
-
-func establish(ctx context.Context, nc net.Conn, cfg Config, active bool) (convergence.Session, error) {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return nil, errors.Join(err, nc.Close())
-	}
-	s := newSession(nc, cfg, active)
-	timeout := time.NewTimer(cfg.ContactTimeout)
-	defer timeout.Stop()
-	select {
-	case <-s.established:
-		return s, nil
-	case <-s.done:
-		err = s.Err()
-	case <-timeout.C:
-		err = fmt.Errorf("nothing heard for the contact timeout of %s", cfg.ContactTimeout)
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	}
-	s.end(err)
-	s.goroutines.Wait()
-	return nil, fmt.Errorf("establish TCPCL session with %s: %w", s.RemoteAddr(), err)
 }

@@ -20,7 +20,7 @@ type listener struct {
 	tcp    net.Listener
 	ctx    context.Context // ends when the listener closes
 	cancel context.CancelFunc
-	slots  chan struct{} // one for each connection that is not accepted yet
+	door   *door
 	ready  chan convergence.Session
 
 	goroutines sync.WaitGroup
@@ -42,7 +42,7 @@ func Listen(ctx context.Context, address string, cfg Config) (convergence.Listen
 	l := &listener{
 		cfg:   cfg,
 		tcp:   tcp,
-		slots: make(chan struct{}, cfg.MaxPending),
+		door:  newDoor(cfg.MaxPending, cfg.MaxSessions, cfg.MaxSessionsPerAddress),
 		ready: make(chan convergence.Session),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
@@ -86,29 +86,36 @@ func (l *listener) acceptLoop() {
 			}
 			continue
 		}
-		select {
-		case l.slots <- struct{}{}:
-			l.goroutines.Go(func() {
-				defer func() { <-l.slots }()
-				l.serve(nc)
-			})
-		default: // too many half-open peers: the newest goes
-			nc.Close()
-		}
+		ctx, cancel := context.WithCancelCause(l.ctx)
+		g := l.door.enter(nc.RemoteAddr(), cancel)
+		l.goroutines.Go(func() {
+			defer cancel(nil)
+			defer l.door.leave(g)
+			l.serve(ctx, nc, g)
+		})
 	}
 }
 
-// serve establishes one session and offers it to Accept.
-func (l *listener) serve(nc net.Conn) {
-	s, err := Server(l.ctx, nc, l.cfg)
+// serve establishes one session and offers it to Accept. Peers that fail to
+// establish one are not reported, by the contract.
+func (l *listener) serve(ctx context.Context, nc net.Conn, g *guest) {
+	c := newContact(nc, l.cfg, false)
+	c.busy = !l.door.hasSeat(g)
+	s, err := c.establish(ctx)
 	if err != nil {
-		return // the contract: peers that fail to establish are not reported
+		return
 	}
+	if !l.door.sit(g) { // others were faster
+		s.terminate(TermBusy)
+		s.Close(l.ctx)
+		return
+	}
+	s.whenEnded(func() { l.door.rise(g) })
 	select {
 	case l.ready <- s:
 	case <-s.Done():
 		s.Close(l.ctx)
-	case <-l.ctx.Done():
-		s.Close(l.ctx)
+	case <-ctx.Done():
+		s.Close(ctx)
 	}
 }

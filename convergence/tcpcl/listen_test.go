@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -77,10 +78,21 @@ func TestListenHalfOpen(t *testing.T) {
 }
 
 func TestListenMaxPending(t *testing.T) {
-	l := listen(t, Config{MaxPending: 2})
-	dialRaw(t, l)
-	dialRaw(t, l)
-	wantClosed(t, dialRaw(t, l))
+	l := listen(t, Config{MaxPending: 8}) // two of one address
+	first, second := dialRaw(t, l), dialRaw(t, l)
+	third := dialRaw(t, l)
+	wantClosed(t, first)
+	wantOpen(t, second)
+	wantOpen(t, third)
+}
+
+// wantOpen checks that the other side has neither said anything nor hung up.
+func wantOpen(t *testing.T, nc net.Conn) {
+	t.Helper()
+	nc.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	if n, err := nc.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read %d bytes, %v; want an open connection", n, err)
+	}
 }
 
 func TestListenContactTimeout(t *testing.T) {

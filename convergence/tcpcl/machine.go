@@ -19,12 +19,20 @@ var (
 	// ErrTooLarge: the bundle is larger than the peer's Transfer MRU. The
 	// session goes on; fragment the bundle or choose another link.
 	ErrTooLarge = errors.New("bundle is larger than the peer takes")
+
+	// ErrTooSlow: the peer began a message or a transfer and sends hardly
+	// anything of it.
+	ErrTooSlow = errors.New("peer sends less than it must of what it began")
+
+	// ErrNotAcknowledged: the peer has all that was sent and is silent about it.
+	ErrNotAcknowledged = errors.New("peer acknowledges nothing of what it has")
 )
 
 // Limits on what a machine holds for a peer that does not take it.
 const (
 	maxHeldAcks = 4096    // acknowledgements waiting for an earlier transfer
 	maxOutput   = 1 << 20 // bytes waiting to be written before input stops
+	maxRejects  = 256     // messages rejected before the session ends
 )
 
 // Params are the parameters of a machine.
@@ -35,12 +43,34 @@ type Params struct {
 	SegmentMRU  uint64 // bytes
 	TransferMRU uint64 // bytes
 	MaxIncoming int    // transfers arrived and neither accepted nor refused
+
+	// MinSegmentMTU is the smallest Segment MRU of a peer that is served, in
+	// bytes: smaller ones would turn bundles into little but headers.
+	MinSegmentMTU uint64
+
+	// Busy ends the session as soon as the peer has said who it is.
+	Busy bool
+
+	TLS TLSPolicy
+
+	// Authenticate judges a peer by the node ID that it announced, empty when it
+	// announced none: it says whether the ID is proven, or why there can be no
+	// session. Nil takes every peer at its word.
+	Authenticate func(nodeID string) (proven bool, err error)
+
+	// A peer that has begun a message or a transfer must send MinProgress bytes
+	// in each ProgressTime, and acknowledge something within AckTimeout once it
+	// has all that was sent. Zero times are not watched.
+	MinProgress  uint64
+	ProgressTime time.Duration
+	AckTimeout   time.Duration
 }
 
 type machineState uint8
 
 const (
 	stateContact     machineState = iota // no contact header has come
+	stateSecure                          // the transport is being secured
 	stateInit                            // no SESS_INIT has come
 	stateEstablished                     // transfers run, or finish
 	stateFailed                          // output may be flushed, input is ignored
@@ -60,25 +90,25 @@ type Machine struct {
 	out    []byte
 
 	peerNode    string
+	proven      bool // that the peer is peerNode
 	segmentMTU  uint64
 	transferMTU uint64
 	keepalive   time.Duration
 
 	termSent, termReceived bool
+	termReason             TermReason // the peer's
+	rejects                int        // messages that were rejected
 
-	listening bool
-	heard     time.Duration // when bytes came, or listening began
-	sent      time.Duration // when output last left
-
-	rx receiving
-	tx sending
+	times times
+	rx    receiving
+	tx    sending
 }
 
 // NewMachine returns a machine at the start of a TCP connection.
 func NewMachine(p Params, now time.Duration) *Machine {
-	m := &Machine{params: p, heard: now, sent: now, listening: true}
+	m := &Machine{params: p, times: times{heard: now, sent: now, listening: true}}
 	if p.Active {
-		m.out = contactHeader{version: protocolVersion}.append(m.out)
+		m.appendContactHeader()
 	}
 	return m
 }
@@ -90,6 +120,7 @@ type EventKind uint8
 const (
 	EventNone        EventKind = iota // all input is used, or more is needed
 	EventBlocked                      // input waits until transfers are decided or output is written
+	EventSecure                       // write the output, secure the transport, then call Secured
 	EventEstablished                  // parameters are negotiated
 	EventStart                        // the peer begins transfer Transfer of Length bytes (-1: not announced)
 	EventData                         // Data continues the latest transfer; End says that it is complete
@@ -118,7 +149,7 @@ type Event struct {
 // EventNone is shorter than 10 kB.
 func (m *Machine) Feed(in []byte, now time.Duration) (int, Event) {
 	if len(in) > 0 {
-		m.heard = now
+		m.times.heard = now
 	}
 	used := 0
 	for {
@@ -126,11 +157,14 @@ func (m *Machine) Feed(in []byte, now time.Duration) (int, Event) {
 		used += n
 		switch {
 		case errors.Is(err, errShort):
+			m.times.partial = used < len(in)
+			m.watch(used, now)
 			return used, Event{}
 		case err != nil:
 			m.fail(err)
 			return used, Event{Kind: EventFailed}
 		case ev.Kind != EventNone:
+			m.watch(used, now)
 			return used, ev
 		}
 	}
@@ -144,6 +178,8 @@ func (m *Machine) step(b []byte) (int, Event, error) {
 	switch m.state {
 	case stateFailed:
 		return len(b), Event{}, errShort
+	case stateSecure:
+		return 0, Event{}, errShort
 	case stateContact:
 		return m.stepContact(b)
 	}
@@ -173,37 +209,43 @@ func (m *Machine) stepMessage(b []byte) (int, Event, error) {
 		if err != nil {
 			return 0, Event{}, err
 		}
-		return n, m.onAck(msg), nil
+		ev, err := m.onAck(msg)
+		return n, ev, err
 	case typeXferRefuse:
 		msg, n, err := parseXferRefuse(b)
 		if err != nil {
 			return 0, Event{}, err
 		}
-		return n, m.onRefuse(msg), nil
+		ev, err := m.onRefuse(msg)
+		return n, ev, err
 	case typeKeepalive:
 		_, n, err := parseKeepalive(b)
+		if err == nil && m.keepalive == 0 { // not what was negotiated
+			err = m.reject(rejectUnsupported, typeKeepalive)
+		}
 		return n, Event{}, err
 	case typeSessTerm:
 		msg, n, err := parseSessTerm(b)
 		if err != nil {
 			return 0, Event{}, err
 		}
-		return n, m.onTerm(msg), nil
+		ev, err := m.onTerm(msg)
+		return n, ev, err
 	case typeMsgReject:
 		msg, n, err := parseMsgReject(b)
 		if err != nil {
 			return 0, Event{}, err
 		}
-		return n, Event{}, m.onReject(msg)
+		ev, err := m.onReject(msg)
+		return n, ev, err
 	case typeSessInit:
 		_, n, err := parseSessInit(b)
 		if err != nil {
 			return 0, Event{}, m.tooMuch(err)
 		}
-		m.reject(rejectUnexpected, typeSessInit)
-		return n, Event{}, nil
+		return n, Event{}, m.reject(rejectUnexpected, typeSessInit)
 	}
-	m.reject(rejectTypeUnknown, b[0])
+	m.appendReject(rejectTypeUnknown, b[0])
 	return 0, Event{}, fmt.Errorf("%w: message type %#02x is unknown", ErrProtocol, b[0])
 }
 
@@ -216,76 +258,11 @@ func (m *Machine) tooMuch(err error) error {
 	return fmt.Errorf("parse message: %w", err)
 }
 
-// onReject: a segment that the peer rejects will never be acknowledged, so the
-// session cannot serve it; other rejections change nothing.
-func (m *Machine) onReject(msg msgReject) error {
-	if msg.header != typeXferSegment || m.tx.open.len() == 0 {
-		return nil
-	}
-	m.term(TermUnknown)
-	return fmt.Errorf("%w: it rejected a transfer segment with reason %d", ErrProtocol, msg.reason)
-}
-
-func (m *Machine) onTerm(msg sessTerm) Event {
-	if m.termReceived {
-		m.reject(rejectUnexpected, typeSessTerm)
-		return Event{}
-	}
-	m.termReceived = true
-	switch {
-	case m.termSent:
-	case msg.flags&flagReply != 0:
-		// A reply to what was not said: the peer believes that both sides
-		// agreed to end, and gets no second answer.
-		m.reject(rejectUnexpected, typeSessTerm)
-		m.termSent = true
-	default:
-		m.termSent = true
-		m.out = sessTerm{flags: msg.flags | flagReply, reason: msg.reason}.append(m.out)
-	}
-	return Event{Kind: EventEnding}
-}
-
-// Terminate ends the session in an orderly way: running transfers finish, none
-// begins. Before the session is established it does nothing.
-func (m *Machine) Terminate(reason TermReason) {
-	if m.state == stateEstablished {
-		m.term(reason)
-	}
-}
-
-func (m *Machine) term(reason TermReason) {
-	if !m.termSent {
-		m.termSent = true
-		m.out = sessTerm{reason: reason}.append(m.out)
-	}
-}
-
-func (m *Machine) reject(reason, header uint8) {
-	m.out = msgReject{reason: reason, header: header}.append(m.out)
-}
-
-func (m *Machine) fail(err error) {
-	if m.state != stateFailed {
-		m.state, m.err = stateFailed, err
-	}
-}
-
-// Err is the reason why the session failed, or nil.
-func (m *Machine) Err() error { return m.err }
-
-// Ending says that no transfer may begin any more.
-func (m *Machine) Ending() bool { return m.termSent || m.termReceived }
-
-// Finished says that the session has ended in an orderly way. What output there
-// is must still be written, then the connection can be closed.
-func (m *Machine) Finished() bool {
-	return m.state == stateEstablished && m.termSent && m.termReceived &&
-		m.tx.open.len() == 0 && m.rx.open.len() == 0
-}
-
 // PeerNode is the node ID that the peer announced.
 func (m *Machine) PeerNode() string { return m.peerNode }
+
+// PeerProven says whether the peer has proven that it is PeerNode.
+func (m *Machine) PeerProven() bool { return m.proven }
 
 // MaxTransfer is the largest bundle that the peer takes, its Transfer MRU, once
 // the session is established.
@@ -294,57 +271,11 @@ func (m *Machine) MaxTransfer() uint64 { return m.transferMTU }
 // Output is the number of bytes that wait to be written.
 func (m *Machine) Output() int { return len(m.out) }
 
-// TakeOutput hands the waiting bytes to the caller, who must write all of them.
-// The machine goes on with buf, which it owns from then on.
+// TakeOutput hands the waiting bytes to the caller, who must write all of them and
+// say so by Sent. The machine goes on with buf, which it owns from then on.
 func (m *Machine) TakeOutput(buf []byte) []byte {
 	out := m.out
 	m.out = buf[:0]
+	m.times.writing = len(out) > 0
 	return out
-}
-
-// Sent says that bytes have just left.
-func (m *Machine) Sent(now time.Duration) { m.sent = now }
-
-// Listening says whether the caller waits for input. While it does not, silence
-// of the peer proves nothing and no idle timeout runs.
-func (m *Machine) Listening(on bool, now time.Duration) {
-	if on && !m.listening {
-		m.heard = now
-	}
-	m.listening = on
-}
-
-// Keepalive is the negotiated interval, 0 when there is none.
-func (m *Machine) Keepalive() time.Duration { return m.keepalive }
-
-// Heard is when input last came, or listening last began.
-func (m *Machine) Heard() time.Duration { return m.heard }
-
-// Tick does what is due: a keepalive when nothing was sent for an interval, the
-// end of the session when nothing was heard for two.
-func (m *Machine) Tick(now time.Duration) {
-	if m.state != stateEstablished || m.keepalive == 0 {
-		return
-	}
-	if m.listening && now-m.heard >= 2*m.keepalive {
-		m.term(TermIdleTimeout)
-		m.fail(ErrIdleTimeout)
-		return
-	}
-	if now-m.sent >= m.keepalive && len(m.out) == 0 {
-		m.out = keepalive{}.append(m.out)
-	}
-}
-
-// NextTick is when Tick next has something to do; ok is false when only input
-// can change that.
-func (m *Machine) NextTick() (at time.Duration, ok bool) {
-	if m.state != stateEstablished || m.keepalive == 0 {
-		return 0, false
-	}
-	at = m.sent + m.keepalive
-	if m.listening {
-		at = min(at, m.heard+2*m.keepalive)
-	}
-	return at, true
 }

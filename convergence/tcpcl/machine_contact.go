@@ -23,9 +23,10 @@ func (m *Machine) stepContact(b []byte) (int, Event, error) {
 		return 0, Event{}, fmt.Errorf("%w: %w", errContact, err)
 	}
 	if !m.params.Active {
-		m.out = contactHeader{version: protocolVersion}.append(m.out)
+		m.appendContactHeader()
 	}
-	if h.version != protocolVersion {
+	switch canTLS := h.flags&flagCanTLS != 0; {
+	case h.version != protocolVersion:
 		// The active side closes silently when the answer is older than what
 		// it offered.
 		if !m.params.Active || h.version > protocolVersion {
@@ -33,13 +34,44 @@ func (m *Machine) stepContact(b []byte) (int, Event, error) {
 		}
 		return n, Event{}, fmt.Errorf("%w: peer speaks TCPCL version %d, here it is %d",
 			errContact, h.version, protocolVersion)
+	case m.params.Busy:
+		m.term(TermBusy)
+		return n, Event{}, fmt.Errorf("%w: there are too many sessions already", errContact)
+	case canTLS && m.params.TLS != TLSOff:
+		m.state = stateSecure
+		return n, Event{Kind: EventSecure}, nil
+	case m.params.TLS == TLSRequire:
+		m.term(TermContactFailure)
+		return n, Event{}, fmt.Errorf("%w: peer does not offer TLS, which is required here", errContact)
 	}
-	// CAN_TLS is never offered here, so the AND of both flags is false.
+	m.beginInit()
+	return n, Event{}, nil
+}
+
+// Secured says that the transport is secured, as EventSecure asked: input and
+// output go through TLS from here on.
+func (m *Machine) Secured() {
+	if m.state == stateSecure {
+		m.beginInit()
+	}
+}
+
+func (m *Machine) beginInit() {
 	m.state = stateInit
 	if m.params.Active {
 		m.appendSessInit()
 	}
-	return n, Event{}, nil
+}
+
+// InContact says that nothing but contact headers has been exchanged.
+func (m *Machine) InContact() bool { return m.state == stateContact }
+
+func (m *Machine) appendContactHeader() {
+	h := contactHeader{version: protocolVersion}
+	if m.params.TLS != TLSOff {
+		h.flags |= flagCanTLS
+	}
+	m.out = h.append(m.out)
 }
 
 func (m *Machine) appendSessInit() {
@@ -73,7 +105,9 @@ func (m *Machine) stepInit(b []byte) (int, Event, error) {
 		if err != nil {
 			return 0, Event{}, err
 		}
-		m.onTerm(msg)
+		if _, err := m.onTerm(msg); err != nil {
+			return n, Event{}, err
+		}
 		return n, Event{}, fmt.Errorf("%w: peer ended it: %s", errContact, msg.reason)
 	case typeMsgReject:
 		msg, n, err := parseMsgReject(b)
@@ -88,7 +122,7 @@ func (m *Machine) stepInit(b []byte) (int, Event, error) {
 	if b[0] < typeXferSegment || b[0] > typeSessInit {
 		reason = rejectTypeUnknown
 	}
-	m.reject(reason, b[0])
+	m.appendReject(reason, b[0])
 	m.term(TermContactFailure)
 	return 0, Event{}, fmt.Errorf("%w: message type %#02x came before SESS_INIT", errContact, b[0])
 }
@@ -101,10 +135,17 @@ func (m *Machine) negotiate(msg sessInit) error {
 	if !validNodeID(msg.nodeID) {
 		return fmt.Errorf("peer's node ID %q is not printable UTF-8", msg.nodeID)
 	}
-	if msg.segmentMRU == 0 {
-		return errors.New("peer's Segment MRU is zero")
+	if least := max(m.params.MinSegmentMTU, 1); msg.segmentMRU < least {
+		return fmt.Errorf("peer takes segments of %d bytes, which is less than %d", msg.segmentMRU, least)
 	}
 	m.peerNode = string(msg.nodeID)
+	if m.params.Authenticate != nil {
+		proven, err := m.params.Authenticate(m.peerNode)
+		if err != nil {
+			return fmt.Errorf("peer may not be %q: %w", m.peerNode, err)
+		}
+		m.proven = proven
+	}
 	m.segmentMTU = msg.segmentMRU
 	m.transferMTU = msg.transferMRU
 	m.keepalive = time.Duration(min(m.params.Keepalive, msg.keepalive)) * time.Second

@@ -22,6 +22,7 @@ type receiving struct {
 	held ring[heldAck]          // acks of segments other than END, in order
 
 	// The latest transfer.
+	any          bool // there is one
 	running      bool // its END has not come
 	refused      bool // its data are dropped
 	reason       convergence.RefuseReason
@@ -52,6 +53,12 @@ type heldAck struct {
 	total uint64
 }
 
+// expects says whether the peer has begun a transfer that it must go on with, and
+// waits for nothing from us meanwhile.
+func (rx *receiving) expects() bool {
+	return rx.inSegment || rx.running && !rx.refused && rx.open.len() == 1 && rx.held.len() == 0
+}
+
 // onSegment handles the front of a segment, n bytes long.
 func (m *Machine) onSegment(msg xferSegment, n int) (int, Event, error) {
 	rx := &m.rx
@@ -59,16 +66,14 @@ func (m *Machine) onSegment(msg xferSegment, n int) (int, Event, error) {
 	if rx.held.len() >= maxHeldAcks || start && rx.open.len() >= m.params.MaxIncoming {
 		return 0, Event{Kind: EventBlocked}, nil
 	}
-	if start && rx.running && !rx.refused {
-		m.reject(rejectUnexpected, typeXferSegment)
-		m.term(TermUnknown)
-		return n, Event{}, fmt.Errorf("%w: transfer %d begins inside transfer %d", ErrProtocol, msg.id, rx.id)
+	if err := m.sane(msg); err != nil {
+		return n, Event{}, err
 	}
 	rx.inSegment, rx.left, rx.segmentFlags = true, msg.dataLength, msg.flags
-	if !start && (!rx.running || msg.id != rx.id) {
-		m.reject(rejectUnexpected, typeXferSegment)
+	latest := rx.any && msg.id == rx.id
+	if start && latest || !start && (!latest || !rx.running) {
 		rx.drop = true
-		return n, Event{}, nil
+		return n, Event{}, m.reject(rejectUnexpected, typeXferSegment)
 	}
 	rx.drop = false
 	wasRefused := !start && rx.refused
@@ -94,11 +99,27 @@ func (m *Machine) onSegment(msg xferSegment, n int) (int, Event, error) {
 	return n, ev, nil
 }
 
+// sane fails when a segment leaves no way to go on: it begins a transfer inside
+// another, or is longer than any bundle, so that its end would never come.
+func (m *Machine) sane(msg xferSegment) error {
+	switch rx := &m.rx; {
+	case msg.flags&flagStart != 0 && rx.running && !rx.refused:
+		m.appendReject(rejectUnexpected, typeXferSegment)
+		m.term(TermUnknown)
+		return fmt.Errorf("%w: transfer %d begins inside transfer %d", ErrProtocol, msg.id, rx.id)
+	case msg.dataLength > max(m.params.SegmentMRU, m.params.TransferMRU):
+		m.appendReject(rejectUnsupported, typeXferSegment)
+		m.term(TermResourceExhaustion)
+		return fmt.Errorf("%w: segment of %d bytes, which no bundle has", ErrProtocol, msg.dataLength)
+	}
+	return nil
+}
+
 // startIncoming opens a transfer; ok is false when it must be refused.
 func (m *Machine) startIncoming(msg xferSegment) (ev Event, reason convergence.RefuseReason, ok bool) {
 	rx := &m.rx
 	rx.open.push(incomingTransfer{id: msg.id})
-	rx.running, rx.refused, rx.id, rx.total = true, false, msg.id, 0
+	rx.any, rx.running, rx.refused, rx.id, rx.total = true, true, false, msg.id, 0
 	length, known, err := transferLength(msg.extensions)
 	rx.length, rx.lengthKnown = length, known
 	switch {

@@ -21,6 +21,16 @@ type sending struct {
 	segments int                    // the same in segments
 }
 
+// unanswered says whether something was sent of which the peer has not said all.
+func (tx *sending) unanswered() bool {
+	n := tx.open.len()
+	if n != 1 || !tx.running {
+		return n > 0
+	}
+	t := tx.open.at(0)
+	return t.sent > t.acked
+}
+
 type outgoingTransfer struct {
 	length   uint64
 	sent     uint64
@@ -100,6 +110,7 @@ func (m *Machine) Segment(data []byte) error {
 		msg.extensions = appendTransferLength(list[:0], t.length)[4:]
 	}
 	m.out = append(msg.append(m.out), data...)
+	m.times.segments = true
 	t.segments++
 	tx.segments++
 	tx.unacked += n
@@ -111,15 +122,17 @@ func (m *Machine) Unacked() (transfers, segments int, bytes uint64) {
 	return m.tx.open.len(), m.tx.segments, m.tx.unacked
 }
 
-func (m *Machine) onAck(msg xferAck) Event {
+func (m *Machine) onAck(msg xferAck) (Event, error) {
 	tx := &m.tx
 	t, known := m.outgoing(msg.id)
 	switch {
 	case !known || t != nil && msg.total > t.sent:
-		m.reject(rejectUnexpected, typeXferAck)
-		return Event{}
+		return Event{}, m.reject(rejectUnexpected, typeXferAck)
 	case t == nil || msg.total < t.acked:
-		return Event{}
+		return Event{}, nil
+	}
+	if msg.total > t.acked {
+		m.times.waiting = m.times.heard
 	}
 	tx.unacked -= msg.total - t.acked
 	t.acked = msg.total
@@ -128,26 +141,26 @@ func (m *Machine) onAck(msg xferAck) Event {
 		tx.segments--
 	}
 	if t.acked < t.length || m.runs(msg.id) {
-		return Event{}
+		return Event{}, nil
 	}
 	m.resolve(t)
-	return Event{Kind: EventDelivered, Transfer: msg.id}
+	return Event{Kind: EventDelivered, Transfer: msg.id}, nil
 }
 
-func (m *Machine) onRefuse(msg xferRefuse) Event {
+func (m *Machine) onRefuse(msg xferRefuse) (Event, error) {
 	t, known := m.outgoing(msg.id)
 	if !known {
-		m.reject(rejectUnexpected, typeXferRefuse)
-		return Event{}
+		return Event{}, m.reject(rejectUnexpected, typeXferRefuse)
 	}
 	if t == nil { // refused again for a segment that was on its way
-		return Event{}
+		return Event{}, nil
 	}
+	m.times.waiting = m.times.heard
 	if m.runs(msg.id) {
 		m.tx.running = false
 	}
 	m.resolve(t)
-	return Event{Kind: EventRefused, Transfer: msg.id, Reason: msg.reason}
+	return Event{Kind: EventRefused, Transfer: msg.id, Reason: msg.reason}, nil
 }
 
 // runs says whether segments of the transfer are still to come.

@@ -150,6 +150,8 @@ func describeEvent(ev Event) string {
 	switch ev.Kind {
 	case EventBlocked:
 		return "blocked"
+	case EventSecure:
+		return "secure"
 	case EventEstablished:
 		return "established"
 	case EventStart:

@@ -36,3 +36,13 @@ func (r *ring[T]) pop() T {
 	r.count--
 	return v
 }
+
+// popLast takes the item that was pushed last.
+func (r *ring[T]) popLast() T {
+	var zero T
+	last := r.at(r.count - 1)
+	v := *last
+	*last = zero
+	r.count--
+	return v
+}

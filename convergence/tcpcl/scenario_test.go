@@ -1,6 +1,7 @@
 package tcpcl
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -19,11 +20,15 @@ var update = flag.Bool("update", false, "write what the scenarios show into test
 // given to the machine, the lines below are what it shows: events first, then
 // what it sends, then its state when that has changed. Lines with # are kept.
 //
-//	> new active|passive     keepalive 30 s, Segment MRU 10, Transfer MRU 30, 3 transfers
+//	> new active|passive     keepalive 30 s, Segment MRU 10, Transfer MRU 30, 3 transfers, at least
+//	                         5 bytes in 2 minutes, acknowledgements within 10; and more words:
+//	                         prefer or require TLS, busy, least=N as segment of the peer, only=NODE-ID,
+//	                         silent without keepalives
 //	> recv MESSAGE...        all in one piece       > trickle MESSAGE...   byte by byte
 //	> begin LENGTH           > segment TEXT         > accept N   > refuse N REASON
 //	> terminate              > at DURATION          > listening on|off
 //	> open                   contact header and SESS_INIT of the peer, keepalive 60 s
+//	> secured                > jam on|off   the transport takes nothing
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -73,6 +78,7 @@ type scenario struct {
 	state string
 	kept  []byte // input that the machine has not used
 	shown []string
+	jam   bool
 }
 
 func (s *scenario) run(t *testing.T, f []string) []string {
@@ -88,11 +94,8 @@ func (s *scenario) run(t *testing.T, f []string) []string {
 	var err error
 	switch f[0] {
 	case "new":
-		s.now, s.state, s.kept = 0, "", nil
-		s.m = NewMachine(Params{
-			Active: f[1] == "active", NodeID: "ipn:1.0", Keepalive: 30,
-			SegmentMRU: 10, TransferMRU: 30, MaxIncoming: 3,
-		}, 0)
+		s.now, s.state, s.kept, s.jam = 0, "", nil, false
+		s.m = NewMachine(paramsOf(t, f[1:]), 0)
 	case "open":
 		s.recv(t, []string{"header/4/0", "init/60/8/100/-/ipn:2.0"}, false)
 	case "recv", "trickle":
@@ -111,6 +114,10 @@ func (s *scenario) run(t *testing.T, f []string) []string {
 		if s.now, err = time.ParseDuration(f[1]); err == nil {
 			s.m.Tick(s.now)
 		}
+	case "secured":
+		s.m.Secured()
+	case "jam":
+		s.jam = f[1] == "on"
 	case "listening":
 		s.m.Listening(f[1] == "on", s.now)
 	default:
@@ -121,6 +128,44 @@ func (s *scenario) run(t *testing.T, f []string) []string {
 	}
 	s.showOutput(t)
 	return s.shown
+}
+
+// paramsOf reads the words after "new".
+func paramsOf(t *testing.T, words []string) Params {
+	t.Helper()
+	p := Params{
+		NodeID: "ipn:1.0", Keepalive: 30, SegmentMRU: 10, TransferMRU: 30, MaxIncoming: 3,
+		MinProgress: 5, ProgressTime: 2 * time.Minute, AckTimeout: 10 * time.Minute,
+	}
+	for _, word := range words {
+		name, value, _ := strings.Cut(word, "=")
+		switch name {
+		case "active", "passive":
+			p.Active = name == "active"
+		case "prefer":
+			p.TLS = TLSPrefer
+		case "require":
+			p.TLS = TLSRequire
+		case "busy":
+			p.Busy = true
+		case "silent":
+			p.Keepalive = 0
+		case "least":
+			if _, err := fmt.Sscan(value, &p.MinSegmentMTU); err != nil {
+				t.Fatal(err)
+			}
+		case "only":
+			p.Authenticate = func(nodeID string) (bool, error) {
+				if nodeID != value {
+					return false, errors.New("the certificate names " + value)
+				}
+				return true, nil
+			}
+		default:
+			t.Fatalf("%q says nothing about a machine", word)
+		}
+	}
+	return p
 }
 
 func (s *scenario) show(format string, args ...any) {
@@ -160,9 +205,12 @@ func (s *scenario) recv(t *testing.T, words []string, trickle bool) {
 
 func (s *scenario) showOutput(t *testing.T) {
 	t.Helper()
-	out := s.m.TakeOutput(nil)
+	var out []byte
+	if !s.jam {
+		out = s.m.TakeOutput(nil)
+	}
 	if len(out) > 0 {
-		s.m.Sent(s.now)
+		s.m.Sent(s.now, true)
 	}
 	for len(out) > 0 {
 		word, n := describe(out)

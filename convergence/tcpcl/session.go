@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -12,26 +11,35 @@ import (
 	"perigee/convergence"
 )
 
-// Sizes of the buffers of one session, in bytes. Each is allocated on first use.
+// Sizes of the buffers of one session, in bytes. They grow with use and are given
+// back when nothing has come or gone for restAfter, so that peers who do little
+// take little memory.
 const (
-	segmentSize  = 64 << 10  // largest segment sent
-	outputRoom   = 128 << 10 // output that may wait before Send blocks
-	readSize     = 64 << 10  // one read from the transport
-	dataRoom     = 256 << 10 // data that may wait for Incoming.Read
-	maxUnackSegs = 4096      // segments sent and not acknowledged
+	maxSegment   = 128 << 10 // largest segment sent
+	leastSegment = 4 << 10   // largest segment on the slowest transport
+	readSize     = 64 << 10  // largest read from the transport
+	leastRead    = 4 << 10
+	maxUnackSegs = 4096 // segments sent and not acknowledged
+	restAfter    = time.Second
 )
+
+// segmentTime is how long the transport should take for one segment: other messages
+// wait for it.
+const segmentTime = time.Second / 4
 
 // Bounds on ending a session whose peer may be gone.
 const (
-	flushTimeout  = 5 * time.Second // for the last output of a failed session
-	lingerTimeout = 2 * time.Second // for the peer to close its side after an end
+	flushTimeout  = 5 * time.Second        // for the last output of a failed session
+	cutTimeout    = 200 * time.Millisecond // the same when the session is cut
+	lingerTimeout = 2 * time.Second        // for the peer to close its side after an end
 )
 
 // A session is a machine on a net.Conn. Two goroutines belong to it: the reader
 // feeds the machine, the writer writes its output, keeps its time and is the one
 // that ends the session when the machine has.
 type session struct {
-	conn  net.Conn
+	conn  net.Conn // the wire, or TLS over it
+	wire  *wire
 	cfg   Config
 	epoch time.Time
 
@@ -47,13 +55,16 @@ type session struct {
 	inputRoom   signal        // to the reader: data were read, transfers decided, output written
 	arrived     signal        // to Receive and Incoming.Read
 
-	segment []byte // guarded by sendSlot
+	segment []byte // the buffer for the next one; guarded by sendSlot
 
 	mu       sync.Mutex // guards all below
 	machine  *Machine
-	err      error // set by end
-	closing  bool  // Close was called
+	err      error  // set by end
+	onEnd    func() // called by end; may be nil
+	closing  bool   // Close was called
+	cut      bool   // its context ended
 	flushBy  time.Time
+	segments int // size of the next segment, as fast as the transport is
 	counters convergence.Counters
 
 	transfers ring[*transfer] // ours that are open, by ID; nil when resolved
@@ -77,13 +88,14 @@ func (c signal) notify() {
 	}
 }
 
-// newSession starts a session on conn. It must be ended, by Close or end, and
-// its goroutines waited for.
-func newSession(conn net.Conn, cfg Config, active bool) *session {
+// newSession starts a session where a contact ends. It must be ended, by Close or
+// end, and its goroutines waited for.
+func newSession(c *contact) *session {
 	s := &session{
-		conn:        conn,
-		cfg:         cfg,
-		epoch:       time.Now(),
+		conn:        c.conn,
+		wire:        c.wire,
+		cfg:         c.cfg,
+		epoch:       c.epoch,
 		established: make(chan struct{}),
 		done:        make(chan struct{}),
 		readerDone:  make(chan struct{}),
@@ -93,8 +105,10 @@ func newSession(conn net.Conn, cfg Config, active bool) *session {
 		sendRoom:    newSignal(),
 		inputRoom:   newSignal(),
 		arrived:     newSignal(),
-		machine:     NewMachine(cfg.params(active), 0),
+		machine:     c.machine,
+		segments:    maxSegment / 4,
 	}
+	s.wire.writes = s
 	s.goroutines.Go(s.readLoop)
 	s.goroutines.Go(s.writeLoop)
 	return s
@@ -115,7 +129,14 @@ func (s *session) PeerNode() string {
 	return s.machine.PeerNode()
 }
 
-func (s *session) RemoteAddr() string { return s.conn.RemoteAddr().String() }
+// PeerProven implements [convergence.Prover].
+func (s *session) PeerProven() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.machine.PeerProven()
+}
+
+func (s *session) RemoteAddr() string { return s.wire.RemoteAddr().String() }
 
 func (s *session) Done() <-chan struct{} { return s.done }
 
@@ -128,34 +149,69 @@ func (s *session) Err() error {
 func (s *session) Counters() convergence.Counters {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.counters
+	c := s.counters
+	c.BytesSent, c.BytesReceived = s.wire.out.Load(), s.wire.in.Load()
+	return c
 }
 
-// Close ends the session. Transfers that Receive has returned may still be read
-// and accepted, and are waited for; those that it has not are refused.
+// Close ends the session. Bundles that have arrived in full are still returned by
+// Receive, and they and those that are being read are waited for; one of which only
+// a part has come, and that Receive has not returned, is refused.
 func (s *session) Close(ctx context.Context) error {
 	s.mu.Lock()
 	wasOpen := s.err == nil
 	if wasOpen && !s.closing {
 		s.closing = true
 		s.machine.Terminate(TermUnknown)
-		s.refuseArrivals()
+		s.refusePartial()
 	}
 	s.mu.Unlock()
-	s.outputReady.notify()
-	s.inputRoom.notify()
-	s.arrived.notify()
+	s.wake()
 
 	select {
 	case <-s.done:
 	case <-ctx.Done():
-		s.end(fmt.Errorf("session was cut: %w", context.Cause(ctx)))
+		s.cutOff(fmt.Errorf("session was cut: %w", context.Cause(ctx)))
+		<-s.done
 	}
 	s.goroutines.Wait()
 	if err := s.Err(); wasOpen && !errors.Is(err, convergence.ErrClosed) {
 		return fmt.Errorf("close TCPCL session with %s: %w", s.RemoteAddr(), err)
 	}
 	return nil
+}
+
+// wake lets everybody look again.
+func (s *session) wake() {
+	s.outputReady.notify()
+	s.inputRoom.notify()
+	s.sendRoom.notify()
+	s.arrived.notify()
+}
+
+// terminate ends the session in an orderly way for a reason, without waiting.
+func (s *session) terminate(reason TermReason) {
+	s.mu.Lock()
+	s.machine.Terminate(reason)
+	s.mu.Unlock()
+	s.wake()
+}
+
+// cutOff ends the session at once. What the machine has said by then, such as the
+// acknowledgement of a bundle that is safe, still goes out if the peer takes it.
+func (s *session) cutOff(err error) {
+	s.mu.Lock()
+	if s.machine.Err() != nil || s.machine.Finished() { // all is said, or never will be
+		s.mu.Unlock()
+		s.end(err)
+		return
+	}
+	s.cut = true
+	s.machine.fail(err)
+	s.flushBy = time.Now().Add(cutTimeout)
+	s.wire.SetWriteDeadline(s.flushBy)
+	s.mu.Unlock()
+	s.wake()
 }
 
 // end closes the transport and settles everything that waits. The first error
@@ -172,9 +228,24 @@ func (s *session) end(err error) {
 			t.resolve(fmt.Errorf("bundle was not acknowledged: %w", err))
 		}
 	}
+	onEnd := s.onEnd
 	s.mu.Unlock()
 	close(s.done)
-	s.conn.Close()
+	s.wire.Close()
+	if onEnd != nil {
+		onEnd()
+	}
+}
+
+// whenEnded has f called once the session has ended, or now.
+func (s *session) whenEnded(f func()) {
+	s.mu.Lock()
+	over := s.err != nil
+	s.onEnd = f
+	s.mu.Unlock()
+	if over {
+		f()
+	}
 }
 
 // ended is the error for a call on a session that carries nothing more.
@@ -185,39 +256,7 @@ func (s *session) ended() error {
 	return convergence.ErrClosed
 }
 
-// byteRing is a bounded queue of bytes.
-type byteRing struct {
-	buf         []byte
-	head, count int
-}
-
-func (r *byteRing) free() int { return dataRoom - r.count }
-
-// write appends p, which must fit.
-func (r *byteRing) write(p []byte) {
-	if r.buf == nil {
-		r.buf = make([]byte, dataRoom)
-	}
-	tail := (r.head + r.count) % dataRoom
-	n := copy(r.buf[tail:], p)
-	copy(r.buf, p[n:])
-	r.count += len(p)
-}
-
-// read takes len(p) bytes, which must be there.
-func (r *byteRing) read(p []byte) {
-	n := copy(p, r.buf[r.head:])
-	copy(p[n:], r.buf)
-	r.discard(len(p))
-}
-
-// discard drops the first n bytes.
-func (r *byteRing) discard(n int) {
-	r.head = (r.head + n) % dataRoom
-	r.count -= n
-}
-
-// truncate drops the last n bytes.
-func (r *byteRing) truncate(n int) { r.count -= n }
-
-var _ io.Reader = (*incoming)(nil)
+var _ interface {
+	convergence.Session
+	convergence.Prover
+} = (*session)(nil)

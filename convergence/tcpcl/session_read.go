@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"time"
 
 	"perigee/convergence"
 )
@@ -12,29 +14,55 @@ import (
 // readLoop feeds the machine until the transport ends.
 func (s *session) readLoop() {
 	defer close(s.readerDone)
-	buf := make([]byte, readSize)
-	kept := 0
-	for {
-		n, err := s.conn.Read(buf[kept:])
-		if n > 0 {
-			kept = s.feed(buf[:kept+n], n)
-		}
-		if err != nil {
-			s.readEnded(err)
-			return
+	var err error
+	buf, kept := make([]byte, leastRead), 0
+	for err == nil {
+		if buf, kept, err = s.readOnce(buf, kept); errors.Is(err, os.ErrDeadlineExceeded) {
+			buf, err = s.restReading(buf, kept), nil
 		}
 	}
+	s.readEnded(err)
 }
 
-// feed gives the machine what has come, fresh bytes of it new, and returns how
-// many bytes it moved to the front of in because their message is incomplete.
-func (s *session) feed(in []byte, fresh int) int {
+// readOnce reads and feeds once. The first kept bytes of buf are there already; it
+// returns how many are then. The buffer grows while the peer fills it, and a large
+// one is kept for a while only.
+func (s *session) readOnce(buf []byte, kept int) ([]byte, int, error) {
+	if len(buf) > leastRead {
+		s.wire.SetReadDeadline(time.Now().Add(restAfter))
+	}
+	n, err := s.conn.Read(buf[kept:])
+	full := kept+n == len(buf)
+	if n > 0 {
+		kept = s.feed(buf[:kept+n])
+	}
+	if full && len(buf) < readSize {
+		larger := make([]byte, 2*len(buf))
+		copy(larger, buf[:kept])
+		buf = larger
+	}
+	return buf, kept, err
+}
+
+// restReading gives back the memory of a session to which nothing comes.
+func (s *session) restReading(buf []byte, kept int) []byte {
+	s.wire.SetReadDeadline(time.Time{})
+	s.mu.Lock()
+	s.data.rest()
+	s.mu.Unlock()
+	smaller := make([]byte, max(leastRead, kept+1))
+	copy(smaller, buf[:kept])
+	return smaller
+}
+
+// feed gives the machine what has come, and returns how many bytes it moved to the
+// front of in because their message is incomplete.
+func (s *session) feed(in []byte) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		return 0
 	}
-	s.counters.BytesReceived += uint64(fresh)
 	buf := in
 	if s.data.free() < len(in) && !s.pauseInput(func() bool { return s.data.free() >= len(in) }) {
 		return 0
@@ -123,12 +151,13 @@ func (s *session) readEnded(err error) {
 	m := s.machine
 	byWriter := m.Finished() || m.Err() != nil
 	orderly := m.termReceived && m.tx.open.len() == 0 && m.rx.open.len() == 0
+	farewell := m.Farewell()
 	s.mu.Unlock()
 	switch {
 	case byWriter: // it writes what is left, then ends the session
 		s.outputReady.notify()
 	case orderly:
-		s.end(convergence.ErrClosed)
+		s.end(farewell)
 	case errors.Is(err, io.EOF):
 		s.end(errors.New("peer closed the connection without ending the session"))
 	default:
@@ -187,16 +216,21 @@ func (s *session) dropUnread() {
 	s.inputRoom.notify()
 }
 
-// refuseArrivals refuses what Receive has not returned, for Close.
-func (s *session) refuseArrivals() {
-	for s.arrivals.len() > 0 {
-		in := s.arrivals.pop()
-		s.data.truncate(in.unread)
-		in.unread = 0
-		if !in.decided && s.machine.Refuse(in.number, convergence.RefuseSessionTerminating) == nil {
-			s.counters.BundlesRefused++
-		}
-		in.decided = true
+// refusePartial refuses, for Close, the bundle of which only a part has come, unless
+// Receive has returned it.
+func (s *session) refusePartial() {
+	if s.arrivals.len() == 0 {
+		return
+	}
+	in := *s.arrivals.at(s.arrivals.len() - 1)
+	if in.complete || in.decided {
+		return
+	}
+	s.arrivals.popLast()
+	s.data.truncate(in.unread)
+	in.unread, in.decided = 0, true
+	if s.machine.Refuse(in.number, convergence.RefuseSessionTerminating) == nil {
+		s.counters.BundlesRefused++
 	}
 }
 

@@ -279,7 +279,7 @@ func TestRefusedWhileSending(t *testing.T) {
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if n := s.Counters().BytesSent; n > 3*segmentSize {
+	if n := s.Counters().BytesSent; n > 3*maxSegment {
 		t.Errorf("%d bytes were sent, most of them after the refusal", n)
 	}
 	raw.say(t, "term/0/0")

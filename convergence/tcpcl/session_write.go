@@ -31,13 +31,36 @@ func (s *session) writeLoop() {
 			s.finish(over)
 			return
 		}
+		large := cap(buf) > leastSegment
+		if large {
+			wait = min(wait, restAfter)
+		}
 		timer.Reset(wait)
 		select {
 		case <-s.outputReady:
 		case <-timer.C:
+			if large {
+				s.restWriting()
+				buf = nil
+			}
 		case <-s.done:
 			return
 		}
+	}
+}
+
+// restWriting gives back the memory of a session that sends nothing.
+func (s *session) restWriting() {
+	s.mu.Lock()
+	if s.machine.Output() == 0 {
+		s.machine.TakeOutput(nil)
+	}
+	s.mu.Unlock()
+	select {
+	case s.sendSlot <- struct{}{}:
+		s.segment = nil
+		<-s.sendSlot
+	default:
 	}
 }
 
@@ -61,7 +84,7 @@ func (s *session) nextOutput(buf []byte) (out []byte, wait time.Duration, over e
 	case m.Err() != nil:
 		return nil, 0, m.Err()
 	case m.Finished():
-		return nil, 0, convergence.ErrClosed
+		return nil, 0, m.Farewell()
 	}
 	if at, ok := m.NextTick(); ok {
 		return nil, max(at-now, 0), nil
@@ -74,10 +97,10 @@ func (s *session) nextOutput(buf []byte) (out []byte, wait time.Duration, over e
 // connection, and could take the last messages with it.
 func (s *session) finish(err error) {
 	s.mu.Lock()
-	saidSo := s.machine.Ending()
+	cut := s.cut
+	s.hurry()
 	s.mu.Unlock()
-	half, ok := s.conn.(interface{ CloseWrite() error })
-	if ok && saidSo && half.CloseWrite() == nil {
+	if half, ok := s.conn.(interface{ CloseWrite() error }); ok && !cut && half.CloseWrite() == nil {
 		linger := time.NewTimer(lingerTimeout)
 		defer linger.Stop()
 		select {
@@ -98,7 +121,7 @@ func (s *session) writeFailed(err error) {
 	case m.Err() != nil:
 		err = m.Err()
 	case m.Finished():
-		err = convergence.ErrClosed
+		err = m.Farewell()
 	default:
 		err = fmt.Errorf("connection lost: %w", err)
 	}
@@ -106,38 +129,26 @@ func (s *session) writeFailed(err error) {
 	s.end(err)
 }
 
-// write writes b in full. However slow the peer is, it goes on while the peer
-// takes bytes or is heard.
+// write writes b in full, and measures how fast the transport takes it.
 func (s *session) write(b []byte) error {
-	for {
-		if err := s.setWriteDeadline(); err != nil {
-			return err
-		}
-		n, err := s.conn.Write(b)
-		b = b[n:]
-		s.mu.Lock()
-		now := s.now()
-		s.counters.BytesSent += uint64(n)
-		if n > 0 {
-			s.machine.Sent(now)
-		}
-		alive := n > 0 || s.peerAlive(now)
-		hurried := !s.flushBy.IsZero() && !time.Now().Before(s.flushBy)
-		s.mu.Unlock()
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, os.ErrDeadlineExceeded) || hurried:
-			return err
-		case !alive:
-			return fmt.Errorf("peer takes no data: %w", err)
-		}
+	before := s.now()
+	if _, err := s.conn.Write(b); err != nil {
+		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	s.machine.Sent(now, true)
+	if len(b) >= leastSegment {
+		rate := float64(len(b)) / max(now-before, time.Microsecond).Seconds()
+		s.segments = int(min(max(rate*segmentTime.Seconds(), leastSegment), maxSegment))
+	}
+	return nil
 }
 
-// setWriteDeadline bounds one attempt to write. It is set under the lock so that
-// hurry is not undone.
-func (s *session) setWriteDeadline() error {
+// beforeWrite bounds one attempt to write, for the wire. The deadline is set under
+// the lock so that hurry is not undone.
+func (s *session) beforeWrite() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	deadline := s.flushBy
@@ -148,7 +159,23 @@ func (s *session) setWriteDeadline() error {
 		}
 		deadline = time.Now().Add(patience)
 	}
-	return s.conn.SetWriteDeadline(deadline)
+	return s.wire.SetWriteDeadline(deadline)
+}
+
+// wrote judges one attempt to write, for the wire. However slow the peer is, writing
+// goes on while it takes bytes or is heard.
+func (s *session) wrote(n int, err error) (again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if n > 0 {
+		s.machine.Sent(now, false)
+	}
+	hurried := !s.flushBy.IsZero() && !time.Now().Before(s.flushBy)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || hurried {
+		return false
+	}
+	return n > 0 || s.peerAlive(now)
 }
 
 // peerAlive judges a peer that has taken nothing for one write deadline.
@@ -168,7 +195,7 @@ func (s *session) peerAlive(now time.Duration) bool {
 func (s *session) hurry() {
 	if s.flushBy.IsZero() {
 		s.flushBy = time.Now().Add(flushTimeout)
-		s.conn.SetWriteDeadline(s.flushBy)
+		s.wire.SetWriteDeadline(s.flushBy)
 	}
 }
 
@@ -188,18 +215,19 @@ func (s *session) Send(ctx context.Context, length int64, body io.Reader) (conve
 		return nil, context.Cause(ctx)
 	}
 	defer func() { <-s.sendSlot }()
-	t, err := s.sendFirst(ctx, length, body)
+	t, sent, err := s.sendFirst(ctx, length, body)
 	if err != nil {
 		return nil, err
 	}
-	for left := length - s.segmentOf(length); left > 0; left -= s.segmentOf(left) {
-		err := s.sendNext(ctx, t, s.segment[:s.segmentOf(left)], body)
+	for sent < length {
+		n, err := s.sendNext(ctx, t, length-sent, body)
 		if errors.Is(err, errStopped) {
 			break
 		}
 		if err != nil {
 			return nil, s.abandon(length, err)
 		}
+		sent += n
 	}
 	return t, nil
 }
@@ -211,58 +239,63 @@ func (s *session) abandon(length int64, err error) error {
 	return err
 }
 
-// segmentOf is the length of the next segment when left bytes are to come.
-func (s *session) segmentOf(left int64) int64 {
-	return min(left, int64(len(s.segment)))
+// nextSegment is a buffer for the next segment when left bytes are to come. The
+// caller holds sendSlot.
+func (s *session) nextSegment(left int64) []byte {
+	s.mu.Lock()
+	size := int(min(left, int64(s.machine.SegmentSize(s.segments))))
+	s.mu.Unlock()
+	if len(s.segment) < size {
+		s.segment = make([]byte, max(size, min(2*len(s.segment), maxSegment), leastSegment))
+	}
+	return s.segment[:size]
 }
 
 // sendFirst waits for room and sends the first segment. The transfer begins only
 // once that is read, so that a session may end while a body keeps us waiting.
-func (s *session) sendFirst(ctx context.Context, length int64, body io.Reader) (*transfer, error) {
+func (s *session) sendFirst(ctx context.Context, length int64, body io.Reader) (t *transfer, sent int64, err error) {
 	if err := s.lockWithRoom(ctx, nil); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	err := s.machine.CanBegin(uint64(length))
-	if s.segment == nil {
-		s.segment = make([]byte, s.machine.SegmentSize(segmentSize))
-	}
+	err = s.machine.CanBegin(uint64(length))
 	s.mu.Unlock()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	segment := s.segment[:s.segmentOf(length)]
+	segment := s.nextSegment(length)
 	if _, err := io.ReadFull(body, segment); err != nil {
-		return nil, s.abandon(length, fmt.Errorf("read its body: %w", err))
+		return nil, 0, s.abandon(length, fmt.Errorf("read its body: %w", err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
-		return nil, s.err
+		return nil, 0, s.err
 	}
 	if _, err := s.machine.Begin(uint64(length)); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	t := &transfer{s: s}
+	t = &transfer{s: s}
 	s.transfers.push(t)
 	s.outputReady.notify()
-	return t, s.machine.Segment(segment)
+	return t, int64(len(segment)), s.machine.Segment(segment)
 }
 
-// sendNext sends a further segment. It returns errStopped once the peer has
-// refused the transfer.
-func (s *session) sendNext(ctx context.Context, t *transfer, segment []byte, body io.Reader) error {
+// sendNext sends a further segment when left bytes are to come, and returns its
+// length. It returns errStopped once the peer has refused the transfer.
+func (s *session) sendNext(ctx context.Context, t *transfer, left int64, body io.Reader) (int64, error) {
 	if t.isResolved() {
-		return errStopped
+		return 0, errStopped
 	}
+	segment := s.nextSegment(left)
 	if _, err := io.ReadFull(body, segment); err != nil {
-		return fmt.Errorf("read its body: %w", err)
+		return 0, fmt.Errorf("read its body: %w", err)
 	}
 	if err := s.lockWithRoom(ctx, t); err != nil {
-		return err
+		return 0, err
 	}
 	defer s.mu.Unlock()
 	s.outputReady.notify()
-	return s.machine.Segment(segment)
+	return int64(len(segment)), s.machine.Segment(segment)
 }
 
 // lockWithRoom waits until a segment may be sent, of transfer t or of a new one
@@ -292,7 +325,7 @@ func (s *session) lockWithRoom(ctx context.Context, t *transfer) error {
 func (s *session) hasRoom(newTransfer bool) bool {
 	transfers, segments, bytes := s.machine.Unacked()
 	switch {
-	case s.machine.Output() >= outputRoom, segments >= maxUnackSegs:
+	case s.machine.Output() >= 2*s.segments, segments >= maxUnackSegs:
 		return false
 	case newTransfer && transfers >= s.cfg.MaxUnackedTransfers:
 		return false
