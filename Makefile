@@ -43,6 +43,10 @@ SEED_BASE ?= 1
 test-sim: ## simulate SEEDS random worlds (default 2000) from seed SEED_BASE (default 1) on
 	SEEDS=$(SEEDS) SEED_BASE=$(SEED_BASE) go test -count=1 -timeout 1h -run '^TestSimulation$$' ./bundle/core
 
+.PHONY: test-links
+test-links: ## run the suite of the links in full: a million bundles, one of a gigabyte, every place to break
+	LINK_TESTS=full go test -count=1 -timeout 1h ./convergence/...
+
 .PHONY: race
 race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -shuffle=on ./...

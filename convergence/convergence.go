@@ -45,9 +45,9 @@ type Session interface {
 	Receive(ctx context.Context) (Incoming, error)
 
 	// Close ends the session in an orderly way: running transfers finish, none
-	// starts, the peer is told. Bundles that have arrived whole are still
-	// returned by Receive, and waited for. When ctx ends first, the transport is
-	// cut. Close waits until every goroutine of the session has returned.
+	// starts, the peer is told. Receive may still return bundles that have
+	// arrived whole, which are waited for. When ctx ends first, the transport
+	// is cut. Close waits until every goroutine of the session has returned.
 	Close(ctx context.Context) error
 
 	// Done is closed when the session can carry nothing more; Err then says

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -14,8 +15,11 @@ import (
 	"perigee/convergence"
 )
 
-// patience bounds every wait of the suite: what takes longer has failed.
-const patience = 30 * time.Second
+// Bounds on every wait of the suite: what takes longer has failed.
+const (
+	patience     = 30 * time.Second
+	longPatience = 15 * time.Minute
+)
 
 // A Pair is a fresh link: two established sessions, each the other's peer, with
 // room for at least 64 unacknowledged bundles of 1 kB. The suite closes both
@@ -29,7 +33,16 @@ type Pair struct {
 
 	// Throttle limits the transport from A to B to so many bytes per second.
 	Throttle func(bytesPerSecond int)
+
+	// SlowToEnd says that sessions take a while to notice that the transport
+	// broke, so that the suite breaks it in few places unless it runs in full.
+	SlowToEnd bool
 }
+
+// full says whether the suite runs with everything that takes long: a million
+// bundles, one of a gigabyte, and every place to break a transport that is slow to
+// end. "make test-links" runs it so.
+func full() bool { return os.Getenv("LINK_TESTS") == "full" }
 
 // Run holds a link against the contract. It calls open for each case.
 func Run(t *testing.T, open func(t *testing.T) Pair) {
@@ -38,6 +51,7 @@ func Run(t *testing.T, open func(t *testing.T) Pair) {
 		run  func(t *testing.T, ctx context.Context, p Pair)
 	}{
 		{"many small in order, both ways", testManySmall},
+		{"each bundle once", testOnce},
 		{"empty bundle", testEmpty},
 		{"large, streamed with bounded memory", testLarge},
 		{"pipelined before any is accepted", testPipelined},
@@ -56,13 +70,23 @@ func Run(t *testing.T, open func(t *testing.T) Pair) {
 		{"body ends early", testShortBody},
 	}
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) { withPair(t, open, c.run) })
+		t.Run(c.name, func(t *testing.T) { withPair(t, open, patience, c.run) })
 	}
 	t.Run("cut of the transport", func(t *testing.T) { testCuts(t, open) })
+	t.Run("a million small", func(t *testing.T) { inFull(t, open, testMillion) })
+	t.Run("a gigabyte, with bounded memory", func(t *testing.T) { inFull(t, open, testGigabyte) })
+}
+
+// inFull runs a case that takes long.
+func inFull(t *testing.T, open func(t *testing.T) Pair, run func(*testing.T, context.Context, Pair)) {
+	if !full() {
+		t.Skip("takes long; LINK_TESTS=full or \"make test-links\" runs it")
+	}
+	withPair(t, open, longPatience, run)
 }
 
 // withPair runs one case on a fresh pair and checks that no goroutine stays.
-func withPair(t *testing.T, open func(t *testing.T) Pair, run func(*testing.T, context.Context, Pair)) {
+func withPair(t *testing.T, open func(t *testing.T) Pair, patience time.Duration, run func(*testing.T, context.Context, Pair)) {
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 	p := open(t)

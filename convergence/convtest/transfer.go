@@ -71,6 +71,29 @@ func sendMany(ctx context.Context, s convergence.Session) error {
 	return nil
 }
 
+// testOnce sends the same bundle again and again: a link neither leaves one out nor
+// adds one.
+func testOnce(t *testing.T, ctx context.Context, p Pair) {
+	const times = 5
+	var transfers []convergence.Transfer
+	for range times {
+		transfers = append(transfers, mustSend(t, ctx, p.A, 1, small))
+	}
+	for range times {
+		if err := accept(ctx, p.B, 1, small); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tr := range transfers {
+		wantWait(t, ctx, tr)
+	}
+	soon, cancel := context.WithTimeout(ctx, glance)
+	defer cancel()
+	if _, err := p.B.Receive(soon); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("after all bundles: got %v, want nothing", err)
+	}
+}
+
 func testEmpty(t *testing.T, ctx context.Context, p Pair) {
 	empty, after := mustSend(t, ctx, p.A, 1, 0), mustSend(t, ctx, p.A, 2, small)
 	if err := errors.Join(accept(ctx, p.B, 1, 0), accept(ctx, p.B, 2, small)); err != nil {
