@@ -9,6 +9,7 @@ import (
 	"perigee/bundle/app"
 	"perigee/bundle/contact"
 	"perigee/bundle/contact/orbit"
+	"perigee/convergence/nodecert"
 )
 
 // Exit codes. They are part of the command line's contract.
@@ -43,7 +44,7 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &parse), errors.As(err, &rule), errors.Is(err, errMalformed),
+	case errors.As(err, &parse), errors.As(err, &rule), errors.Is(err, errMalformed), errors.Is(err, nodecert.ErrPEM),
 		errors.Is(err, contact.ErrPlan), errors.Is(err, orbit.ErrElements), errors.Is(err, orbit.ErrSite):
 		return exitMalformed
 	case errors.Is(err, app.ErrUnreachable):

@@ -34,6 +34,7 @@ func commands(e *env) []*cobra.Command {
 	return append(daemonCommands(e),
 		newBundle(e),
 		newModel(e),
+		newKeys(e),
 		newLab(e),
 		newMan(e),
 	)
