@@ -176,7 +176,7 @@ func (n *Node) serve(ctx context.Context, sess convergence.Session, layer string
 			l.layer, l.address = layer, sess.RemoteAddr()
 		}
 	})
-	n.log.Info("link is up", "peer", s.peer, "address", sess.RemoteAddr())
+	n.log.Info("link is up", "peer", s.peer, "address", sess.RemoteAddr(), "proven", isProven(sess))
 	n.post(input{call: func(*core.Core) { n.live[s.id] = s }})
 	n.post(input{event: core.LinkUp{Link: s.id, Peer: s.peer, Dialed: dialed, MaxTransfer: sess.MaxTransfer()}})
 
@@ -224,6 +224,12 @@ func (n *Node) serveUnnamed(ctx context.Context, sess convergence.Session) {
 	cancel()
 	receiving.Wait()
 	n.log.Info("a neighbour without a name is gone", "address", sess.RemoteAddr(), "why", s.Err())
+}
+
+// isProven tells whether the neighbour has proven that it is the node that it says.
+func isProven(sess convergence.Session) bool {
+	p, ok := sess.(convergence.Prover)
+	return ok && p.PeerProven()
 }
 
 // closeSession ends a session in an orderly way, or cuts it after a while.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
 
@@ -16,6 +17,8 @@ import (
 	"perigee/bundle/route"
 	"perigee/bundle/schedule"
 	"perigee/bundle/store"
+	"perigee/convergence/nodecert"
+	"perigee/convergence/tcpcl"
 	"perigee/convergence/udpcl"
 	"perigee/ground"
 )
@@ -42,6 +45,7 @@ const (
 	maxAggregate  = dtntime.Hour
 	maxClockError = dtntime.Hour
 	maxKeepalive  = 65535 * dtntime.Second // RFC 9174 section 4.7
+	minSegmentMRU = size(4 << 10)
 	maxListens    = 64
 	maxLinks      = 4096
 
@@ -73,11 +77,16 @@ type config struct {
 	TCPCL   tcpclConfig    `toml:"tcpcl"`
 	UDP     udpConfig      `toml:"udp"`
 	DTN7    dtn7Config     `toml:"dtn7"`
+	TLS     tlsConfig      `toml:"tls"`
 
 	// Satellite and Ground are the applications of this node; neither makes it
 	// a relay.
 	Satellite *agent.Config  `toml:"satellite"`
 	Ground    *ground.Config `toml:"ground"`
+
+	// credentials are those in force, for all sessions; nil inside without [tls].
+	credentials *atomic.Pointer[nodecert.Credentials]
+	refused     func(error) // told why neighbours got no session; may be nil
 }
 
 // nodeConfig is the table [node].
@@ -156,6 +165,18 @@ type tcpclConfig struct {
 	// whole seconds up to "18h12m15s"; "0s" offers none; "60s". A session that
 	// is silent for twice the interval ends.
 	Keepalive dtntime.Duration `toml:"keepalive"`
+	// SegmentMRU is the largest segment that is taken, from "4KiB"; 1MiB.
+	SegmentMRU size `toml:"segment_mru"`
+	// ContactTimeout is how long a neighbour may take to open a session, "1s" to
+	// "10m"; 30s.
+	ContactTimeout dtntime.Duration `toml:"contact_timeout"`
+	// StallTimeout is how long a neighbour may acknowledge nothing of what it
+	// has, "10s" to "24h"; 10m.
+	StallTimeout dtntime.Duration `toml:"stall_timeout"`
+	// MaxSessions is how many sessions a listener holds, in total and with one
+	// address, from 1; 1024 and 256.
+	MaxSessions           int `toml:"max_sessions"`
+	MaxSessionsPerAddress int `toml:"max_sessions_per_address"`
 }
 
 // udpConfig is the table [udp], for all links of that layer.
@@ -171,6 +192,7 @@ type udpConfig struct {
 type listenConfig struct {
 	Layer   string `toml:"layer"`   // tcpcl, mtcp, stcp, udp or dtn7-mtcp; tcpcl
 	Address string `toml:"address"` // required; HOST:PORT or :PORT
+	TLS     string `toml:"tls"`     // off, prefer or require; require with [tls], else off
 }
 
 // linkConfig is one [[link]]: a neighbour.
@@ -180,6 +202,7 @@ type linkConfig struct {
 	Address string     `toml:"address"` // HOST:PORT; empty, with tcpcl: the neighbour opens the session
 	Mode    string     `toml:"mode"`    // scheduled or always; scheduled
 	Custody string     `toml:"custody"` // ct, bplib-draft, ion or off; ct
+	TLS     string     `toml:"tls"`     // off, prefer or require; require with [tls], else off
 	// CodePoints replace the numbers under which custody and compressed reports
 	// travel with the neighbour.
 	CodePoints codePointsConfig `toml:"code_points"`
@@ -216,22 +239,30 @@ func defaultConfig() config {
 			Accept: true, Aggregate: defaultAggregate, PeerAggregate: route.DefaultAggregation,
 			RetransmitPercent: schedule.DefaultShare, MaxBundles: core.DefaultMaxCustody,
 		},
-		TCPCL: tcpclConfig{Keepalive: defaultKeepalive},
-		UDP:   udpConfig{RateBPS: udpcl.DefaultRate, MaxDatagram: udpcl.DefaultMaxDatagram},
-		DTN7:  dtn7Config{Interval: defaultInterval},
+		TCPCL: tcpclConfig{
+			Keepalive: defaultKeepalive, SegmentMRU: tcpcl.DefaultSegmentMRU,
+			ContactTimeout: dtntime.Of(tcpcl.DefaultContactTimeout), StallTimeout: dtntime.Of(tcpcl.DefaultStallTimeout),
+			MaxSessions: tcpcl.DefaultMaxSessions, MaxSessionsPerAddress: tcpcl.DefaultMaxSessionsPerAddress,
+		},
+		TLS:  tlsConfig{Identity: identityNode},
+		UDP:  udpConfig{RateBPS: udpcl.DefaultRate, MaxDatagram: udpcl.DefaultMaxDatagram},
+		DTN7: dtn7Config{Interval: defaultInterval},
 	}
 }
 
 // complete fills in what follows from other keys and makes paths absolute by the
 // folder of the file.
 func (c *config) complete(folder string) {
+	c.credentials = new(atomic.Pointer[nodecert.Credentials])
 	for i := range c.Listen {
 		setDefault(&c.Listen[i].Layer, layerTCPCL)
+		setDefault(&c.Listen[i].TLS, c.defaultTLS(c.Listen[i].Layer))
 	}
 	for i := range c.Link {
 		setDefault(&c.Link[i].Layer, layerTCPCL)
 		setDefault(&c.Link[i].Mode, modeScheduled)
 		setDefault(&c.Link[i].Custody, custodyCT)
+		setDefault(&c.Link[i].TLS, c.defaultTLS(c.Link[i].Layer))
 	}
 	paths := []*string{&c.Node.DataDir, &c.Node.Socket, &c.Node.ContactPlan}
 	if s := c.Satellite; s != nil {
@@ -245,6 +276,7 @@ func (c *config) complete(folder string) {
 	for i := range c.Custody.Key {
 		paths = append(paths, &c.Custody.Key[i].File)
 	}
+	paths = append(paths, c.TLS.paths()...)
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(folder, *p)

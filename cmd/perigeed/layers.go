@@ -41,9 +41,11 @@ func layers() []layer {
 	return []layer{
 		{
 			name: layerTCPCL, network: "tcp",
-			dialer: func(c *config, _ linkConfig, _ *currentPlan) convergence.Dialer { return tcpcl.NewDialer(c.sessions()) },
+			dialer: func(c *config, l linkConfig, _ *currentPlan) convergence.Dialer {
+				return tcpcl.NewDialer(c.sessions(l.TLS))
+			},
 			listen: func(ctx context.Context, c *config, l listenConfig) (convergence.Listener, error) {
-				return tcpcl.Listen(ctx, l.Address, c.sessions())
+				return tcpcl.Listen(ctx, l.Address, c.sessions(l.TLS))
 			},
 		},
 		{

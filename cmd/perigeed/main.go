@@ -57,7 +57,7 @@ it also runs that application. It logs to standard error.
 
 Signals:
   SIGINT, SIGTERM  end in an orderly way; a second one ends at once
-  SIGHUP           read the contact plan again
+  SIGHUP           read the contact plan and the certificates again
 
 Exit codes:
   0  ended in an orderly way, or the configuration is valid

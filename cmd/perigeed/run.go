@@ -117,14 +117,17 @@ func (d *daemon) run(ctx context.Context) error {
 	return errors.Join(err, client.Close(), nodeErr)
 }
 
-// reload reads the contact plan again at each hangup signal. A plan that cannot be
-// used leaves the old one in force.
+// reload reads the contact plan and the certificates again at each hangup signal.
+// What cannot be used leaves the old in force.
 func (d *daemon) reload(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-d.hangup:
+		}
+		if err := d.config.loadCredentials(d.log); err != nil {
+			d.log.Error("kept the old certificates, because the new ones cannot be used", "error", err)
 		}
 		if err := d.node.ReloadPlan(ctx, d.config.readPlan); err != nil {
 			d.log.Error("kept the old contact plan, because the new one cannot be used", "error", err)

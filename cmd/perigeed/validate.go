@@ -60,9 +60,8 @@ func (c *config) validate() error {
 		}
 	}
 	c.validateCustody(&p)
-	if k := c.TCPCL.Keepalive; k > maxKeepalive || k%dtntime.Second != 0 {
-		p.add("tcpcl.keepalive is %s; write whole seconds, \"0s\" to \"%s\"", k, maxKeepalive)
-	}
+	c.validateTCPCL(&p)
+	c.validateTLS(&p)
 	if r := c.UDP.RateBPS; r < 1 {
 		p.add("udp.rate_bps is %d; write how many bits may be sent in a second, from 1", r)
 	}
@@ -165,6 +164,31 @@ func (c *config) validateKeys(p *problems) {
 		} else if _, err := readKey(k.File); err != nil {
 			p.add("%s.file: %w", key, err)
 		}
+	}
+}
+
+func (c *config) validateTCPCL(p *problems) {
+	t := c.TCPCL
+	if k := t.Keepalive; k > maxKeepalive || k%dtntime.Second != 0 {
+		p.add("tcpcl.keepalive is %s; write whole seconds, \"0s\" to \"%s\"", k, maxKeepalive)
+	}
+	if t.SegmentMRU < minSegmentMRU {
+		p.add("tcpcl.segment_mru is %s; write at least \"%s\"", t.SegmentMRU, minSegmentMRU)
+	}
+	for _, span := range []struct {
+		key         string
+		is          dtntime.Duration
+		least, most dtntime.Duration
+	}{
+		{"contact_timeout", t.ContactTimeout, dtntime.Second, 10 * dtntime.Minute},
+		{"stall_timeout", t.StallTimeout, 10 * dtntime.Second, dtntime.Day},
+	} {
+		if span.is < span.least || span.is > span.most {
+			p.add("tcpcl.%s is %s; write \"%s\" to \"%s\"", span.key, span.is, span.least, span.most)
+		}
+	}
+	if t.MaxSessions < 1 || t.MaxSessionsPerAddress < 1 {
+		p.add("tcpcl.max_sessions is %d and tcpcl.max_sessions_per_address %d; write at least 1", t.MaxSessions, t.MaxSessionsPerAddress)
 	}
 }
 

@@ -50,6 +50,9 @@ func newNode(ctx context.Context, c *config, plan *contact.Plan, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
+	if err := c.loadCredentials(log); err != nil {
+		return nil, err
+	}
 	disk, err := badgerstore.Open(c.storeDir(), badgerstore.Options{
 		Quota: int64(c.Store.Quota), Shares: c.Store.shares(), Logger: log.With("part", "store"),
 	})
@@ -112,6 +115,7 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 		StatusReports:     c.Node.StatusReports, NoClock: c.Node.Clock == clockNone, MaxBundle: int64(c.Node.MaxBundle), MaxResident: c.Store.MaxResident, SpoolDir: c.Node.DataDir,
 	}
 	a.plan.Store(plan)
+	c.refused = func(err error) { log.Debug("a neighbour got no session", "error", err) }
 	for _, l := range c.Link {
 		var dialer convergence.Dialer
 		if is, ok := layerOf(l.Layer); ok && l.Address != "" {
@@ -144,11 +148,17 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 	return a, nil
 }
 
-// sessions says how TCPCL sessions are held.
-func (c *config) sessions() tcpcl.Config {
+// sessions says how TCPCL sessions are held under a policy on TLS.
+func (c *config) sessions(policy string) tcpcl.Config {
 	keepalive := c.TCPCL.Keepalive.Std()
 	if keepalive == 0 {
 		keepalive = -1 // none; zero would be the default
 	}
-	return tcpcl.Config{NodeID: c.Node.ID.String(), Keepalive: keepalive, TransferMRU: uint64(c.Node.MaxBundle)}
+	return c.secure(tcpcl.Config{
+		NodeID: c.Node.ID.String(), Keepalive: keepalive,
+		SegmentMRU: uint64(c.TCPCL.SegmentMRU), TransferMRU: uint64(c.Node.MaxBundle),
+		ContactTimeout: c.TCPCL.ContactTimeout.Std(), StallTimeout: c.TCPCL.StallTimeout.Std(),
+		MaxSessions: c.TCPCL.MaxSessions, MaxSessionsPerAddress: c.TCPCL.MaxSessionsPerAddress,
+		Refused: c.refused,
+	}, policy)
 }

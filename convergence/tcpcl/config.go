@@ -77,6 +77,10 @@ type Config struct {
 	MaxSessions           int
 	MaxSessionsPerAddress int
 
+	// Refused, unless nil, is told why connections to a listener became no
+	// sessions, by several goroutines. There may be very many.
+	Refused func(error)
+
 	// MaxUnackedTransfers and MaxUnackedBytes bound what is sent and not yet
 	// acknowledged; Send blocks beyond. One segment may always be in flight.
 	MaxUnackedTransfers int

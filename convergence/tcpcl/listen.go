@@ -96,13 +96,15 @@ func (l *listener) acceptLoop() {
 	}
 }
 
-// serve establishes one session and offers it to Accept. Peers that fail to
-// establish one are not reported, by the contract.
+// serve establishes one session and offers it to Accept.
 func (l *listener) serve(ctx context.Context, nc net.Conn, g *guest) {
 	c := newContact(nc, l.cfg, false)
 	c.busy = !l.door.hasSeat(g)
 	s, err := c.establish(ctx)
 	if err != nil {
+		if l.cfg.Refused != nil {
+			l.cfg.Refused(err)
+		}
 		return
 	}
 	if !l.door.sit(g) { // others were faster
