@@ -153,7 +153,7 @@ type session struct {
 	convergence.Session
 	id    core.LinkID
 	peer  bundle.EID
-	out   chan core.Transmit
+	out   *queue[core.Transmit]
 	quit  chan struct{} // closed when the core has given the session up
 	quits sync.Once
 }
@@ -168,7 +168,7 @@ func (n *Node) serve(ctx context.Context, sess convergence.Session, layer string
 	}
 	s := &session{
 		Session: sess, id: core.LinkID(n.lastLink.Add(1)), peer: peer.Node(),
-		out: make(chan core.Transmit, maxTransmits), quit: make(chan struct{}),
+		out: newQueue[core.Transmit](maxTransmits), quit: make(chan struct{}),
 	}
 	n.link(s.peer, func(l *linkState) {
 		l.current, l.lastError = append(l.current, s), ""
@@ -182,9 +182,9 @@ func (n *Node) serve(ctx context.Context, sess convergence.Session, layer string
 
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var parts sync.WaitGroup
-	waits := make(chan flight, maxTransmits)
+	waits := newQueue[flight](maxTransmits)
 	parts.Go(func() { n.receiveAll(inner, s) })
-	parts.Go(func() { defer close(waits); n.sendAll(inner, s, waits) })
+	parts.Go(func() { defer waits.close(); n.sendAll(inner, s, waits) })
 	parts.Go(func() { n.awaitAll(inner, s, waits) })
 	select {
 	case <-s.Done():
@@ -257,15 +257,7 @@ func (n *Node) hangup(x core.Hangup) {
 // transmit hands a bundle to its session. It returns false when that has ended.
 func (n *Node) transmit(x core.Transmit) bool {
 	s := n.live[x.Link]
-	if s == nil {
-		return false
-	}
-	select {
-	case s.out <- x:
-		return true
-	default:
-		return false
-	}
+	return s != nil && s.out.offer(x)
 }
 
 // flight is a bundle that was handed to the transport.
@@ -275,22 +267,21 @@ type flight struct {
 }
 
 // sendAll sends what the core asks for, in order.
-func (n *Node) sendAll(ctx context.Context, s *session, waits chan<- flight) {
+func (n *Node) sendAll(ctx context.Context, s *session, waits *queue[flight]) {
 	for {
-		select {
-		case x := <-s.out:
-			transfer, err := n.send(ctx, s, x)
-			if err != nil && isDone(s) {
-				return // the core takes back what was under way with LinkDown
-			}
-			if err != nil {
-				n.post(input{event: core.Sent{Link: s.id, Handle: x.Record.Handle, Err: err}})
-				continue
-			}
-			waits <- flight{x.Record.Handle, transfer}
-		case <-ctx.Done():
+		x, ok := s.out.take(ctx.Done())
+		if !ok {
 			return
 		}
+		transfer, err := n.send(ctx, s, x)
+		if err != nil && isDone(s) {
+			return // the core takes back what was under way with LinkDown
+		}
+		if err != nil {
+			n.post(input{event: core.Sent{Link: s.id, Handle: x.Record.Handle, Err: err}})
+			continue
+		}
+		waits.put(flight{x.Record.Handle, transfer}, nil) // awaitAll takes until it is closed
 	}
 }
 
@@ -304,8 +295,12 @@ func isDone(s *session) bool {
 }
 
 // awaitAll tells the core what became of each bundle, in order.
-func (n *Node) awaitAll(ctx context.Context, s *session, waits <-chan flight) {
-	for f := range waits {
+func (n *Node) awaitAll(ctx context.Context, s *session, waits *queue[flight]) {
+	for {
+		f, ok := waits.take(nil)
+		if !ok {
+			return
+		}
 		err := f.transfer.Wait(ctx)
 		n.post(input{event: core.Sent{Link: s.id, Handle: f.handle, Err: err}})
 	}
@@ -313,15 +308,16 @@ func (n *Node) awaitAll(ctx context.Context, s *session, waits <-chan flight) {
 
 // receiveAll takes what the neighbour sends.
 func (n *Node) receiveAll(ctx context.Context, s *session) {
-	buf := make([]byte, copyBuffer)
 	for {
 		in, err := s.Receive(ctx)
 		if err != nil {
 			return // the session has ended; its Err says why
 		}
-		if err := n.receive(s, in, buf); err != nil {
+		buf := n.buffers.Get().(*[copyBuffer]byte) // sessions that wait need none
+		if err := n.receive(s, in, buf[:]); err != nil {
 			n.log.Info("did not take a bundle", "peer", s.peer, "error", err)
 		}
+		n.buffers.Put(buf)
 	}
 }
 

@@ -112,6 +112,7 @@ type Node struct {
 	started  dtntime.Time
 
 	committer *committer
+	buffers   sync.Pool // of *[copyBuffer]byte, to copy through
 	dialers   map[bundle.EID]*dialer
 	sessions  sync.WaitGroup
 	works     sync.WaitGroup  // started by loop
@@ -165,6 +166,7 @@ func New(cfg Config) (*Node, error) {
 		pending: make(map[core.Token]*request), live: make(map[core.LinkID]*session),
 		links: make(map[bundle.EID]*linkState), started: cfg.Clock.Now(), plan: cfg.Plan,
 	}
+	n.buffers.New = func() any { return new([copyBuffer]byte) }
 	n.working, n.stopWorks = context.WithCancel(context.Background())
 	if cfg.NoClock {
 		if err := n.stamps.withoutClock(cfg.Store); err != nil {
