@@ -2,7 +2,7 @@ package tcpcl
 
 // Sizes of a byteRing, in bytes.
 const (
-	dataRoom     = 256 << 10 // data that may wait for Incoming.Read
+	dataRoom     = 512 << 10 // data that may wait for Incoming.Read
 	leastDataBuf = 4 << 10
 )
 

@@ -15,9 +15,9 @@ import (
 // back when nothing has come or gone for restAfter, so that peers who do little
 // take little memory.
 const (
-	maxSegment   = 128 << 10 // largest segment sent
+	maxSegment   = 256 << 10 // largest segment sent
 	leastSegment = 4 << 10   // largest segment on the slowest transport
-	readSize     = 64 << 10  // largest read from the transport
+	readSize     = 256 << 10 // largest read from the transport
 	leastRead    = 4 << 10
 	maxUnackSegs = 4096 // segments sent and not acknowledged
 	restAfter    = time.Second
@@ -106,7 +106,7 @@ func newSession(c *contact) *session {
 		inputRoom:   newSignal(),
 		arrived:     newSignal(),
 		machine:     c.machine,
-		segments:    maxSegment / 4,
+		segments:    maxSegment / 8,
 	}
 	s.wire.writes = s
 	s.goroutines.Go(s.readLoop)

@@ -126,8 +126,9 @@ func (s *session) handle(ev Event) {
 		s.latest = &incoming{s: s, number: ev.Transfer, length: ev.Length}
 		s.arrivals.push(s.latest)
 	case EventData:
-		s.data.write(ev.Data)
-		s.latest.unread += len(ev.Data)
+		rest := s.latest.take(ev.Data)
+		s.data.write(rest)
+		s.latest.unread += len(rest)
 		s.latest.complete = ev.End
 	case EventBroken:
 		s.latest.broken = fmt.Errorf("%w: transfer is refused: %s", ErrProtocol, ev.Reason)
@@ -239,11 +240,13 @@ type incoming struct {
 	s        *session
 	number   uint64
 	length   int64
-	unread   int   // bytes in the session's data
-	complete bool  // its last byte is among them
-	consumed bool  // io.EOF was returned
-	decided  bool  // accepted or refused
-	broken   error // why the machine refused it
+	into     []byte // where a Read that waits wants its bytes
+	got      int    // bytes that were put there
+	unread   int    // bytes in the session's data
+	complete bool   // its last byte is among them
+	consumed bool   // io.EOF was returned
+	decided  bool   // accepted or refused
+	broken   error  // why the machine refused it
 }
 
 func (in *incoming) Length() int64 { return in.length }
@@ -264,11 +267,27 @@ func (in *incoming) Read(p []byte) (int, error) {
 	}
 }
 
-// readSome returns nothing when nothing has come yet.
+// take gives fresh data to a Read that waits for them, past the session's memory, and
+// returns what is left.
+func (in *incoming) take(data []byte) []byte {
+	if in.unread > 0 {
+		return data
+	}
+	n := copy(in.into[in.got:], data)
+	in.got += n
+	return data[n:]
+}
+
+// readSome returns nothing when nothing has come yet; what comes then is put into p.
 func (in *incoming) readSome(p []byte) (int, error) {
 	s := in.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if n := in.got; n > 0 {
+		in.got, in.into = 0, nil
+		return n, nil
+	}
+	in.into = nil
 	switch {
 	case in.unread > 0:
 		n := min(len(p), in.unread)
@@ -286,6 +305,7 @@ func (in *incoming) readSome(p []byte) (int, error) {
 	case s.err != nil:
 		return 0, fmt.Errorf("bundle did not arrive in full: %w", s.err)
 	}
+	in.into = p
 	return 0, nil
 }
 
