@@ -47,6 +47,11 @@ test-sim: ## simulate SEEDS random worlds (default 2000) from seed SEED_BASE (de
 test-links: ## run the suite of the links in full: a million bundles, one of a gigabyte, every place to break
 	LINK_TESTS=full go test -count=1 -timeout 1h ./convergence/...
 
+.PHONY: test-wire
+test-wire: ## have tshark dissect captured sessions and the bundles in them (Debian: tshark)
+	@command -v tshark >/dev/null || { echo 'test-wire needs tshark: apt-get install tshark'; exit 1; }
+	WIRE_TESTS=1 go test -count=1 -v ./testbed/wire
+
 .PHONY: race
 race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -shuffle=on ./...

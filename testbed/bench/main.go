@@ -86,6 +86,8 @@ them to --out. It exits with 0 when every bar is reached, 3 when one is missed, 
 			return run(cmd.Context(), o, cmd.OutOrStdout(), os.Stderr)
 		},
 	}
+	cmd.AddCommand(newStockCommand(), newTargetCommand())
+	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	f := cmd.Flags()
 	f.StringVar(&o.suite, "suite", suiteNode, "what to measure: `node` or learning")
