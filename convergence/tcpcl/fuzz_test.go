@@ -2,6 +2,7 @@ package tcpcl
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,7 +42,7 @@ func FuzzMessages(f *testing.F) {
 // byte by byte: both must show the same, and hold what every machine promises.
 func FuzzMachine(f *testing.F) {
 	open := "header/4/0 init/60/8/100/-/ipn:2.0 "
-	seeds := []string{"", "hex/47"}
+	seeds := []string{"", "hex/47", "header/4/1 init/60/8/100/-/ipn:2.0 keepalive", "header/4/1 init/60/8/100/-/ipn:13.0"}
 	files, _ := filepath.Glob("testdata/*.txt")
 	for _, file := range files { // the input of the scenarios
 		script, err := os.ReadFile(file)
@@ -94,7 +95,13 @@ type play struct {
 
 func newPlay(active bool) *play {
 	p := &play{m: NewMachine(Params{
-		Active: active, Keepalive: 30, SegmentMRU: 10, TransferMRU: 30, MaxIncoming: 3,
+		Active: active, Keepalive: 30, SegmentMRU: 10, TransferMRU: 30, MaxIncoming: 3, TLS: TLSPrefer,
+		Authenticate: func(nodeID string) (bool, error) {
+			if nodeID == "ipn:13.0" {
+				return false, errors.New("unlucky")
+			}
+			return true, nil
+		},
 	}, 0)}
 	p.out = p.m.TakeOutput(nil)
 	return p
@@ -123,6 +130,9 @@ func (p *play) feed(t *testing.T, b []byte) {
 				fmt.Fprintf(&p.log, "bundle %d %q\n", ev.Transfer, p.data)
 				p.waiting = append(p.waiting, ev.Transfer)
 			}
+		case EventSecure:
+			fmt.Fprintln(&p.log, describeEvent(ev))
+			p.m.Secured()
 		case EventEstablished:
 			fmt.Fprintln(&p.log, describeEvent(ev))
 			p.send(t)

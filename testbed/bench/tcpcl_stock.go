@@ -117,7 +117,7 @@ func stockRate(address string) (float64, error) {
 func startStockClient(client *tcpclv4.Client) error {
 	var err error
 	for range 50 {
-		if err, _ = client.Start(); err == nil { //nolint:errcheck // the second value only says whether to try again
+		if err, _ = client.Start(); err == nil {
 			return nil
 		}
 		time.Sleep(20 * time.Millisecond)
