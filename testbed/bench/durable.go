@@ -27,7 +27,7 @@ type flow struct {
 // The flows of the measures. A round of either takes a few seconds.
 var (
 	smallFlow = flow{count: 20_000, size: 1000, senders: 120, receivers: 120}
-	largeFlow = flow{count: 500, size: megabyte, senders: 32, receivers: 32}
+	largeFlow = flow{count: 1500, size: megabyte, senders: 32, receivers: 32}
 )
 
 // Rounds of each measure, after one that warms up.

@@ -122,7 +122,7 @@ func (s *Store) excess(mark uint64) (first, last uint64, excess int64) {
 	return first, last, size - live - live/4
 }
 
-// clean moves what is in use out of segment num and removes it.
+// clean moves what is in use out of segment num and takes it out of the log.
 func (s *Store) clean(ctx context.Context, num uint64) error {
 	damaged, err := s.moveAll(ctx, num)
 	if err != nil {
@@ -152,22 +152,7 @@ func (s *Store) clean(ctx context.Context, num uint64) error {
 	if err != nil {
 		return err
 	}
-	if damaged { // kept for whoever wants to look at the damage
-		err = s.fs.Rename(s.segmentFile(num), s.segmentFile(num)+".bad")
-	} else {
-		err = s.fs.Remove(s.segmentFile(num))
-	}
-	if err == nil {
-		err = s.fs.SyncDir(s.folderOf(num))
-	}
-	if err != nil {
-		// A segment may not leave before an older one.
-		return s.fail(fmt.Errorf("remove %s: %w", segmentName(num), err))
-	}
-	if err := s.reading.forget(num); err != nil { // it cannot be opened again
-		s.log.Warn("cannot close a segment that was removed", "segment", segmentName(num), "error", err)
-	}
-	return nil
+	return s.retire(num, damaged)
 }
 
 // tailOf returns the end of the log that segment num belongs to.
@@ -187,7 +172,7 @@ func (s *Store) moveAll(ctx context.Context, num uint64) (damaged bool, err erro
 	}
 	defer f.Close() // read only
 	s.mu.Lock()
-	size, puts := s.segments[num].size, s.segments[num].puts
+	size, puts, key := s.segments[num].size, s.segments[num].puts, s.segments[num].key
 	s.mu.Unlock()
 	var batch []move
 	weight := int64(0)
@@ -199,7 +184,7 @@ func (s *Store) moveAll(ctx context.Context, num uint64) (damaged bool, err erro
 		batch, weight = nil, 0
 		return err
 	}
-	w := walker{file: f, num: num, salt: s.committer.salt, from: segmentHeaderSize, size: size}
+	w := walker{file: f, num: num, key: key, from: segmentHeaderSize, size: size}
 	w.frame = func(fr *frame) error {
 		damaged = damaged || len(fr.damage) > 0
 		for _, r := range fr.records {

@@ -53,12 +53,21 @@ func (s *Store) openEntry(e *entry) (*content, error) {
 		}
 		return &content{io.NewSectionReader(f, 0, e.record.Size), f.Close}, nil
 	}
-	num := e.put.segment
-	f, err := s.reading.open(num, func() (File, error) { return s.fs.Open(s.segmentFile(num), false) })
+	f, done, err := s.openSegment(e.put.segment)
 	if err != nil {
 		return nil, err
 	}
-	return &content{io.NewSectionReader(f, e.dataOffset(), e.record.Size), sync.OnceValue(func() error { return s.reading.done(num, f) })}, nil
+	return &content{io.NewSectionReader(f, e.dataOffset(), e.record.Size), done}, nil
+}
+
+// openSegment opens segment num for reading. Its bytes stay until done is called, even
+// if it is cleaned meanwhile.
+func (s *Store) openSegment(num uint64) (f File, done func() error, err error) {
+	r, err := s.reading.open(num, func() (File, error) { return s.fs.Open(s.segmentFile(num), false) })
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, sync.OnceValue(func() error { return s.reading.done(num, r) }), nil
 }
 
 // maxReading is how many segments are kept open for reading while nobody reads them.
@@ -120,11 +129,13 @@ func (r *reading) done(num uint64, f *readFile) error {
 	return r.dropLocked(r.idle[0])
 }
 
-// forget closes segment num as soon as nobody reads it: it is about to be removed.
-func (r *reading) forget(num uint64) error {
+// forget closes segment num as soon as nobody reads it, and tells whether somebody
+// does: it was removed.
+func (r *reading) forget(num uint64) (read bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.dropLocked(num)
+	f := r.files[num]
+	return f != nil && f.readers > 0, r.dropLocked(num)
 }
 
 func (r *reading) dropLocked(num uint64) error {

@@ -216,7 +216,7 @@ type walked struct {
 func walkBytes(t testing.TB, log []byte) walked {
 	t.Helper()
 	var found walked
-	w := walker{file: memFile{Reader: bytes.NewReader(log)}, num: 1, salt: testSalt, size: int64(len(log))}
+	w := walker{file: memFile{Reader: bytes.NewReader(log)}, num: 1, key: testSalt, size: int64(len(log))}
 	at := int64(0)
 	w.frame = func(fr *frame) error {
 		if fr.offset != at || fr.end <= fr.offset || fr.end > w.size {

@@ -12,10 +12,10 @@ import (
 // frame is what one sync made durable, whole or not at all: the changes of one or
 // more commits. All numbers are little endian, all checksums CRC-32C.
 //
-//	segment header   magic "PERILOG1", number u64, salt u64, crc u32, zero u32
+//	segment header   magic "PERILOG2", number u64, salt u64, crc u32, zero u32
 //	frame header     magic u32, version u8, 3 zero, sequence u64,
 //	                 body length u32, records u32, crc of the records' crcs u32,
-//	                 crc of salt and header u32
+//	                 crc of key and header u32
 //	record           kind u8, version u8, 2 zero, meta length u32,
 //	                 data length u32, crc u32, meta, data
 //
@@ -25,9 +25,12 @@ import (
 //
 // Bundles come from strangers, and one could hold what looks like a frame. The
 // salt keeps such a frame from being taken for one when the log is searched for
-// the next good frame behind damage.
+// the next good frame behind damage. The number of the segment, which is in the key
+// too, does the same for frames of the segment that a file was before. In segments
+// with the magic "PERILOG1", whose files were new, the key is the salt alone.
 const (
-	segmentMagic      = "PERILOG1"
+	segmentMagic      = "PERILOG2"
+	segmentMagic1     = "PERILOG1"
 	segmentHeaderSize = 32
 	frameMagic        = 0x4652_4750 // "PGRF"
 	frameVersion      = 1
@@ -64,15 +67,24 @@ func appendSegmentHeader(b []byte, num, salt uint64) []byte {
 
 var errSegmentHeader = errors.New("segment header is damaged")
 
-// parseSegmentHeader returns the salt of segment num.
-func parseSegmentHeader(b []byte, num uint64) (uint64, error) {
-	if len(b) < segmentHeaderSize || string(b[:8]) != segmentMagic ||
-		binary.LittleEndian.Uint64(b[8:]) != num ||
+// parseSegmentHeader returns the salt of segment num and the key of its frames.
+func parseSegmentHeader(b []byte, num uint64) (salt, key uint64, err error) {
+	if len(b) < segmentHeaderSize || binary.LittleEndian.Uint64(b[8:]) != num ||
 		crc32.Checksum(b[:24], newCRC()) != binary.LittleEndian.Uint32(b[24:]) {
-		return 0, errSegmentHeader
+		return 0, 0, errSegmentHeader
 	}
-	return binary.LittleEndian.Uint64(b[16:]), nil
+	salt = binary.LittleEndian.Uint64(b[16:])
+	switch string(b[:8]) {
+	case segmentMagic:
+		return salt, frameKey(salt, num), nil
+	case segmentMagic1:
+		return salt, salt, nil
+	}
+	return 0, 0, errSegmentHeader
 }
+
+// frameKey is the key of the frames of segment num.
+func frameKey(salt, num uint64) uint64 { return salt ^ num }
 
 // frameHeader is what stands before the records of a frame.
 type frameHeader struct {
@@ -82,7 +94,7 @@ type frameHeader struct {
 	sum     uint32 // checksum of the records' checksums
 }
 
-func (h frameHeader) append(b []byte, salt uint64) []byte {
+func (h frameHeader) append(b []byte, key uint64) []byte {
 	at := len(b)
 	b = binary.LittleEndian.AppendUint32(b, frameMagic)
 	b = append(b, frameVersion, 0, 0, 0)
@@ -90,18 +102,18 @@ func (h frameHeader) append(b []byte, salt uint64) []byte {
 	b = binary.LittleEndian.AppendUint32(b, uint32(h.body))
 	b = binary.LittleEndian.AppendUint32(b, h.records)
 	b = binary.LittleEndian.AppendUint32(b, h.sum)
-	return binary.LittleEndian.AppendUint32(b, headerCRC(b[at:], salt))
+	return binary.LittleEndian.AppendUint32(b, headerCRC(b[at:], key))
 }
 
-func headerCRC(b []byte, salt uint64) uint32 {
-	var key [8]byte
-	binary.LittleEndian.PutUint64(key[:], salt)
+func headerCRC(b []byte, key uint64) uint32 {
+	var front [8]byte
+	binary.LittleEndian.PutUint64(front[:], key)
 	table := newCRC()
-	return crc32.Update(crc32.Checksum(key[:], table), table, b)
+	return crc32.Update(crc32.Checksum(front[:], table), table, b)
 }
 
 // parseFrameHeader reads the header at the front of b and tells whether it is one.
-func parseFrameHeader(b []byte, salt uint64) (frameHeader, bool) {
+func parseFrameHeader(b []byte, key uint64) (frameHeader, bool) {
 	if len(b) < frameHeaderSize || binary.LittleEndian.Uint32(b) != frameMagic || b[4] != frameVersion {
 		return frameHeader{}, false
 	}
@@ -111,7 +123,7 @@ func parseFrameHeader(b []byte, salt uint64) (frameHeader, bool) {
 		records: binary.LittleEndian.Uint32(b[20:]),
 		sum:     binary.LittleEndian.Uint32(b[24:]),
 	}
-	ok := binary.LittleEndian.Uint32(b[28:]) == headerCRC(b[:28], salt) && h.body <= maxFrame
+	ok := binary.LittleEndian.Uint32(b[28:]) == headerCRC(b[:28], key) && h.body <= maxFrame
 	return h, ok
 }
 
@@ -242,9 +254,9 @@ func (f *frameBuilder) size() int64 { return int64(len(f.buf)) + f.apart }
 func (f *frameBuilder) body() int64 { return f.size() - frameHeaderSize }
 
 // finish fills in the header and returns it.
-func (f *frameBuilder) finish(seq, salt uint64) []byte {
+func (f *frameBuilder) finish(seq, key uint64) []byte {
 	h := frameHeader{seq: seq, body: f.body(), records: f.count, sum: crc32.Checksum(f.crcs, newCRC())}
-	h.append(f.buf[:0], salt)
+	h.append(f.buf[:0], key)
 	return f.buf[:frameHeaderSize]
 }
 

@@ -106,6 +106,9 @@ func (s *Store) load() error {
 	} else if free < s.o.Reserve/2 {
 		return fmt.Errorf("%w: %d bytes are free and the index may need %d; free some space", store.ErrFull, free, s.o.Reserve/2)
 	}
+	if err := s.removeSpares(); err != nil {
+		return err
+	}
 	nums, err := s.listSegments()
 	if err != nil {
 		return err
@@ -181,11 +184,13 @@ func (s *Store) listSegments() ([]uint64, error) {
 	}
 	nums := inOrder(maps.Keys(sizes))
 	salted := false
+	keys := map[uint64]uint64{}
 	for i, num := range nums {
-		salt, err := readSalt(s.fs, s.segmentFile(num), num)
+		salt, key, err := readSegmentHeader(s.fs, s.segmentFile(num), num)
 		switch {
 		case err == nil:
 			s.committer.salt, salted = salt, true
+			keys[num] = key
 		case !errors.Is(err, errSegmentHeader):
 			return nil, err
 		case isLast(nums, i) && sizes[num] <= segmentHeaderSize:
@@ -207,22 +212,30 @@ func (s *Store) listSegments() ([]uint64, error) {
 		}
 	}
 	for num, size := range sizes {
-		s.segments[num] = &segment{size: size}
+		key, ok := keys[num]
+		if !ok {
+			key = frameKey(s.committer.salt, num)
+		}
+		s.segments[num] = &segment{size: size, key: key}
 	}
 	return inOrder(maps.Keys(sizes)), nil
 }
 
-func readSalt(fs FS, name string, num uint64) (uint64, error) {
+func readSegmentHeader(fs FS, name string, num uint64) (salt, key uint64, err error) {
 	f, err := fs.Open(name, false)
 	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", segmentName(num), err)
+		return 0, 0, fmt.Errorf("read %s: %w", segmentName(num), err)
 	}
 	defer f.Close() // read only
+	return segmentHeaderOf(f, num)
+}
+
+func segmentHeaderOf(f io.ReaderAt, num uint64) (salt, key uint64, err error) {
 	head := make([]byte, segmentHeaderSize)
 	if n, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
-		return 0, fmt.Errorf("read %s: %w", segmentName(num), err)
+		return 0, 0, fmt.Errorf("read %s: %w", segmentName(num), err)
 	} else if n < len(head) {
-		return 0, errSegmentHeader
+		return 0, 0, errSegmentHeader
 	}
 	return parseSegmentHeader(head, num)
 }
@@ -442,6 +455,9 @@ func (s *Store) shut() error {
 	defer s.open.Unlock()
 	for _, t := range []*tail{&s.committer.bundles, &s.committer.gone} {
 		if t.active != nil {
+			if s.failure.Load() == nil {
+				errs = append(errs, s.endSegment(t))
+			}
 			errs = append(errs, t.active.Close())
 		}
 	}

@@ -66,7 +66,7 @@ func (r *replayer) run() error {
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", segmentName(r.num), err)
 	}
-	w := walker{file: f, num: r.num, salt: s.committer.salt, from: r.from, size: s.segments[r.num].size}
+	w := walker{file: f, num: r.num, key: s.segments[r.num].key, from: r.from, size: s.segments[r.num].size}
 	w.frame = func(fr *frame) error {
 		if err := r.settle(); err != nil {
 			return err
@@ -75,8 +75,12 @@ func (r *replayer) run() error {
 		return nil
 	}
 	w.gap = func(d damage) error {
-		if err := r.settle(); err != nil {
-			return err
+		// A damaged frame and then none may be the end of the log, too: a write
+		// that was half done on a file that was a segment before.
+		if r.pending == nil || len(r.pending.damage) == 0 {
+			if err := r.settle(); err != nil {
+				return err
+			}
 		}
 		r.gap = &d
 		return nil
@@ -144,25 +148,25 @@ func (r *replayer) finish(f File) error {
 	end := r.s.segments[r.num].size
 	cut := int64(-1)
 	switch {
+	case r.pending != nil && len(r.pending.damage) > 0:
+		cut = r.pending.offset
+		r.pending, r.gap = nil, nil
 	case r.gap != nil:
 		cut = r.gap.offset
 		r.gap = nil
-	case r.pending != nil && len(r.pending.damage) > 0:
-		cut = r.pending.offset
-		r.pending = nil
 	}
 	if err := r.settle(); err != nil {
 		return err
 	}
 	if cut >= 0 {
-		r.s.log.Warn("cut off a write that a crash left half done", "segment", segmentName(r.num), "at", cut, "bytes", end-cut)
+		r.s.log.Info("cut off the end of the log that was not written whole", "segment", segmentName(r.num), "at", cut, "bytes", end-cut)
 		if err := errors.Join(f.Truncate(cut), f.Sync()); err != nil {
 			return fmt.Errorf("cut off a half-done write: %w", err)
 		}
 		end = cut
 		r.s.segments[r.num].size = end
 	}
-	t.num, t.size = r.num, end
+	t.num, t.key, t.size, t.reach = r.num, r.s.segments[r.num].key, end, 0
 	if r.bad {
 		return nil // the next commit begins a new segment
 	}

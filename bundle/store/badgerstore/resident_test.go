@@ -53,7 +53,9 @@ func TestPager(t *testing.T) {
 	if x.pager.statm == nil {
 		t.Skip("this kernel does not take pages back when asked")
 	}
+	x.pager.mu.Lock()
 	x.pager.limit = limit
+	x.pager.mu.Unlock()
 	size := 0
 	for range 2 {
 		n := 0

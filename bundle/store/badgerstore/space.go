@@ -37,6 +37,7 @@ func (s *Store) checkSpace() {
 }
 
 func (s *Store) dropBallast() {
+	s.dropSpares()
 	s.ballasted.Store(false)
 	err := s.fs.Remove(s.ballast())
 	if err == nil {

@@ -178,13 +178,15 @@ type Store struct {
 	reserved int64 // bytes staged, on disk or in memory
 	inMemory int64 // bytes staged in memory
 	freed    []uint64
+	spares   []spare
 }
 
 var _ store.Store = (*Store)(nil)
 
 // segment is a file of the log.
 type segment struct {
-	size int64 // bytes written and synced
+	size int64  // bytes written and synced
+	key  uint64 // of its frames
 	inUse
 }
 
@@ -379,6 +381,9 @@ func (s *Store) Stats() store.Stats {
 		Quarantined: s.quarantined.Load(),
 
 		CustodyBytes: s.totals.usage.Custody, CustodyQuota: s.quota.CustodyBytes(), PriorityBytes: s.totals.usage.Priority,
+	}
+	for _, sp := range s.spares {
+		st.DiskBytes += sp.size
 	}
 	for _, seg := range s.segments {
 		st.DiskBytes += seg.size

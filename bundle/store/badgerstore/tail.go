@@ -23,7 +23,9 @@ const goneShare = 4
 type tail struct {
 	active     File
 	num        uint64 // of the active segment, with the mark of its log
+	key        uint64 // of its frames
 	size       int64  // bytes of it that are durable
+	reach      int64  // size of its file, if larger: what is behind is of an earlier segment
 	seq        uint64 // of the last frame
 	last       int64  // offset of the last frame in the active segment, or 0
 	sign       uint64 // signature of that frame
@@ -97,7 +99,7 @@ func (s *Store) writeFrames() error {
 
 // writeFrame appends the frame of t to its active segment and syncs it.
 func (s *Store) writeFrame(t *tail) error {
-	head := t.frame.finish(t.seq+1, s.committer.salt)
+	head := t.frame.finish(t.seq+1, t.key)
 	if err := t.frame.writeTo(t.active); err != nil {
 		err = fmt.Errorf("write %s: %w", segmentName(t.num), err)
 		if !isFull(err) {
@@ -106,6 +108,7 @@ func (s *Store) writeFrame(t *tail) error {
 		if cut := t.active.Truncate(t.size); cut != nil {
 			return s.fail(fmt.Errorf("take back what was written of %s: %w", segmentName(t.num), cut))
 		}
+		t.reach = 0
 		return fmt.Errorf("%w: %w", store.ErrFull, err)
 	}
 	// A sync that failed is never tried again: the kernel may have dropped the
@@ -126,8 +129,19 @@ func (s *Store) writeFrame(t *tail) error {
 
 // nextSegment begins a new segment of a log.
 func (s *Store) nextSegment(t *tail) error {
+	if err := s.endSegment(t); err != nil {
+		return err
+	}
 	num := t.num + 1
-	f, err := s.createSegment(num)
+	var f File
+	var reach int64
+	var err error
+	if num&goneLog == 0 {
+		f, reach, err = s.reuse(num)
+	}
+	if f == nil && err == nil {
+		f, err = s.createSegment(num)
+	}
 	if err != nil {
 		return err
 	}
@@ -136,9 +150,10 @@ func (s *Store) nextSegment(t *tail) error {
 			s.log.Warn("cannot close a segment that is done", "segment", segmentName(t.num), "error", err)
 		}
 	}
-	t.active, t.num, t.size, t.last, t.sign = f, num, segmentHeaderSize, 0, 0
+	t.active, t.num, t.size, t.reach, t.last, t.sign = f, num, segmentHeaderSize, reach, 0, 0
+	t.key = frameKey(s.committer.salt, num)
 	s.mu.Lock()
-	s.segments[num] = &segment{size: segmentHeaderSize}
+	s.segments[num] = &segment{size: segmentHeaderSize, key: t.key}
 	s.mu.Unlock()
 	return nil
 }

@@ -33,6 +33,7 @@ func (s *Store) Verify(ctx context.Context, progress func(done, total int64)) (s
 	}
 	s.mu.Unlock()
 	v := verifier{layout: s.layout, fs: s.fs, salt: s.committer.salt, segments: segments, progress: progress}
+	v.open = s.openSegment
 	v.holds = func(h store.Handle) (bool, error) {
 		e, err := s.index.entry(h)
 		return e != nil, err
@@ -59,7 +60,7 @@ func Verify(ctx context.Context, dir string, o Options, progress func(done, tota
 	}
 	v := verifier{layout: l, fs: o.FS, segments: segments, progress: progress}
 	for _, num := range inOrder(maps.Keys(segments)) {
-		salt, err := readSalt(o.FS, l.segmentFile(num), num)
+		salt, _, err := readSegmentHeader(o.FS, l.segmentFile(num), num)
 		if err == nil {
 			v.salt = salt
 		} else if !errors.Is(err, errSegmentHeader) {
@@ -67,6 +68,13 @@ func Verify(ctx context.Context, dir string, o Options, progress func(done, tota
 		}
 	}
 	v.offline = true
+	v.open = func(num uint64) (File, func() error, error) {
+		f, err := o.FS.Open(l.segmentFile(num), false)
+		if err != nil {
+			return nil, nil, err
+		}
+		return f, f.Close, nil
+	}
 	return v.run(ctx)
 }
 
@@ -74,6 +82,7 @@ func Verify(ctx context.Context, dir string, o Options, progress func(done, tota
 type verifier struct {
 	layout
 	fs       FS
+	open     func(segment uint64) (File, func() error, error)
 	salt     uint64
 	segments map[uint64]int64 // sizes
 	offline  bool
@@ -140,37 +149,57 @@ func (v *verifier) bad(format string, args ...any) {
 }
 
 func (v *verifier) segment(ctx context.Context, num uint64, last bool) error {
-	f, err := v.fs.Open(v.segmentFile(num), false)
+	f, done, err := v.open(num)
 	if errors.Is(err, fs.ErrNotExist) && !v.offline {
 		return nil // cleaned meanwhile
 	}
 	if err != nil {
 		return err
 	}
-	defer f.Close() // read only
+	defer done() // read only
 	size := v.segments[num]
-	if _, err := readSalt(v.fs, v.segmentFile(num), num); errors.Is(err, errSegmentHeader) {
+	_, key, err := segmentHeaderOf(f, num)
+	if errors.Is(err, errSegmentHeader) {
 		v.bad("%s: %v", segmentName(num), err)
+		key = frameKey(v.salt, num)
+	} else if err != nil {
+		return err
 	}
-	w := walker{file: f, num: num, salt: v.salt, from: segmentHeaderSize, size: size}
+	w := walker{file: f, num: num, key: key, from: segmentHeaderSize, size: size}
+	// What is half written when the power goes makes no sense, and the next start
+	// cuts it off: a damaged frame that is the last, and what is behind it.
+	var torn *frame
 	w.frame = func(fr *frame) error {
-		for _, d := range fr.damage {
-			v.bad("%s, %v", segmentName(num), d)
+		if torn != nil {
+			v.frame(torn)
+			torn = nil
 		}
-		for i := range fr.records {
-			v.record(&fr.records[i])
+		if v.offline && last && len(fr.damage) > 0 {
+			torn = fr
+			return nil
 		}
-		v.step(fr.end - fr.offset)
+		v.frame(fr)
 		return nil
 	}
 	w.gap = func(d damage) error {
 		if v.offline && last && d.end == size {
-			return nil // half written when the power went; the next start cuts it off
+			return nil
 		}
 		v.bad("%s, %v", segmentName(num), d)
 		return nil
 	}
 	return w.walk(ctx)
+}
+
+// frame counts what is in fr.
+func (v *verifier) frame(fr *frame) {
+	for _, d := range fr.damage {
+		v.bad("%s, %v", segmentName(fr.num), d)
+	}
+	for i := range fr.records {
+		v.record(&fr.records[i])
+	}
+	v.step(fr.end - fr.offset)
 }
 
 // record counts r and follows the large bundles.

@@ -12,6 +12,7 @@ import (
 // frame is a frame read back from the log.
 type frame struct {
 	frameHeader
+	num     uint64 // of the segment
 	offset  int64
 	end     int64
 	records []record // those that are whole
@@ -44,9 +45,9 @@ func (d damage) String() string {
 type walker struct {
 	file File
 	num  uint64
-	salt uint64
-	from int64 // a frame boundary
-	size int64 // bytes to look at
+	key  uint64 // of its frames
+	from int64  // a frame boundary
+	size int64  // bytes to look at
 	// frame is called with every frame found, gap with every range between
 	// frames that holds none. The last gap may be a torn frame.
 	frame func(*frame) error
@@ -103,7 +104,7 @@ func (w *walker) header(buf []byte, off int64) (frameHeader, bool, error) {
 	if _, err := w.file.ReadAt(buf, off); err != nil {
 		return frameHeader{}, false, fmt.Errorf("read %s at %d: %w", segmentName(w.num), off, err)
 	}
-	h, ok := parseFrameHeader(buf, w.salt)
+	h, ok := parseFrameHeader(buf, w.key)
 	return h, ok, nil
 }
 
@@ -124,7 +125,7 @@ func (w *walker) search(ctx context.Context, off int64, lastSeq uint64) (int64, 
 			if binary.LittleEndian.Uint32(buf[i:]) != frameMagic {
 				continue
 			}
-			h, ok := parseFrameHeader(buf[i:n], w.salt)
+			h, ok := parseFrameHeader(buf[i:n], w.key)
 			if ok && h.seq > lastSeq && h.body <= w.size-off-int64(i)-frameHeaderSize {
 				return off + int64(i), nil
 			}
@@ -136,7 +137,7 @@ func (w *walker) search(ctx context.Context, off int64, lastSeq uint64) (int64, 
 
 // read reads the records of the frame at off, which is known to fit.
 func (w *walker) read(h frameHeader, off int64) (*frame, error) {
-	fr := &frame{frameHeader: h, offset: off, end: off + frameHeaderSize + h.body}
+	fr := &frame{frameHeader: h, num: w.num, offset: off, end: off + frameHeaderSize + h.body}
 	pos := off + frameHeaderSize
 	if w.in == nil {
 		w.in = bufio.NewReaderSize(nil, 128<<10)

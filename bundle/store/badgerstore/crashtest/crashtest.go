@@ -66,23 +66,37 @@ func (c *FS) Crash(how Torn) *FS {
 		names = c.names
 	}
 	for name, n := range names {
-		data := slices.Clone(n.synced)
-		if len(n.data) > len(n.synced) {
-			fresh := slices.Clone(n.data[len(n.synced):])
-			switch how {
-			case TornNone:
-				fresh = nil
-			case TornHalf:
-				fresh = fresh[:len(fresh)/2]
-			case TornTail:
-				clear(fresh[:len(fresh)/2])
-			}
-			data = append(data, fresh...)
-		}
+		data := n.crash(how)
 		after.names[name] = &node{data: data, synced: slices.Clone(data)}
 	}
 	after.durable = maps.Clone(after.names)
 	return after
+}
+
+// crash returns the bytes of n that are found after a loss of power. Of those that
+// differ from the synced ones, all or those before or behind the middle are new.
+func (n *node) crash(how Torn) []byte {
+	switch {
+	case how == TornNone:
+		return slices.Clone(n.synced)
+	case how == TornAll || len(n.data) < len(n.synced): // cut short, or not
+		return slices.Clone(n.data)
+	}
+	data := append(slices.Clone(n.synced), make([]byte, len(n.data)-len(n.synced))...)
+	first, end := 0, len(data)
+	for first < end && data[first] == n.data[first] {
+		first++
+	}
+	for end > first && end <= len(n.synced) && data[end-1] == n.data[end-1] {
+		end--
+	}
+	middle := (first + end) / 2
+	if how == TornTail {
+		copy(data[middle:end], n.data[middle:end])
+		return data
+	}
+	copy(data[first:middle], n.data[first:middle])
+	return data[:max(middle, len(n.synced))]
 }
 
 // begin counts an operation and tells whether it fails.
