@@ -79,3 +79,24 @@ func (f *Flight) guard(back dtntime.Time) dtntime.Duration {
 	}
 	return g
 }
+
+// signalSize is the size of the message that EarliestArrival reckons with.
+const signalSize = 1024
+
+// EarliestArrival returns when a small message that is ready at one node at ready
+// can reach another, by plan and standing links, and false when it cannot.
+// Custody deadlines are made of it: how full contacts are does not matter.
+func (r *Router) EarliestArrival(from, to bundle.EID, ready dtntime.Time) (dtntime.Time, bool) {
+	from, to = from.Node(), to.Node()
+	if from == to {
+		return ready, true
+	}
+	r.build()
+	a, knownA := r.graph.number[from]
+	b, knownB := r.graph.number[to]
+	if !knownA || !knownB {
+		return 0, false
+	}
+	w := r.seek(&demand{load: load{size: signalSize}, from: a, to: b, ready: ready, first: none, shunned: none})
+	return w.arrival, w.arrival != dtntime.Forever
+}

@@ -13,10 +13,10 @@ func TestDeadline(t *testing.T) {
 	// From 1 to 2 and back there is a pass now and one in an hour; 3 lies
 	// behind 2 and has a way of its own back. 4 is far away. 5 only hears.
 	plan := planOf(t,
-		span(1, 2, t0, t0.Add(5*m), 0), span(2, 1, t0, t0.Add(5*m), 0), span(2, 1, t0.Add(60*m), t0.Add(65*m), 0),
-		span(2, 3, t0, t0.Add(5*m), 0), span(3, 1, t0.Add(20*m), t0.Add(25*m), 0),
-		span(1, 4, t0, t0.Add(600*m), 20*m), span(4, 1, t0, t0.Add(600*m), 20*m),
-		span(1, 5, t0, t0.Add(5*m), 1*s),
+		pass(1, 2, t0, t0.Add(5*m), 0), pass(2, 1, t0, t0.Add(5*m), 0), pass(2, 1, t0.Add(60*m), t0.Add(65*m), 0),
+		pass(2, 3, t0, t0.Add(5*m), 0), pass(3, 1, t0.Add(20*m), t0.Add(25*m), 0),
+		pass(1, 4, t0, t0.Add(600*m), 20*m), pass(4, 1, t0, t0.Add(600*m), 20*m),
+		pass(1, 5, t0, t0.Add(5*m), 1*s),
 	)
 	usual := Flight{
 		Next: node(2), Sent: t0, Attempt: 1, Expiry: t0.Add(dtntime.Day), ContactEnd: t0.Add(5 * m),
@@ -77,7 +77,7 @@ func TestDeadline(t *testing.T) {
 
 func TestEarliestArrival(t *testing.T) {
 	r := New(node(1), nil)
-	small := span(2, 3, 100, 200, 50)
+	small := pass(2, 3, 100, 200, 50)
 	small.Rate = 8 // a byte a second: nothing fits
 	r.SetPlan(planOf(t, small))
 	if at, ok := r.EarliestArrival(node(2), bundle.IPN(3, 4), 150); !ok || at != 150+1_024_000+50+1 {
