@@ -52,8 +52,15 @@ func (r *Router) Explain(q Query, now dtntime.Time) (candidates []Candidate, err
 	remembered := r.memory // within its slack it may say otherwise
 	r.memory.clear()
 	defer func() { r.memory = remembered }()
+	var all []Decision
 	d, err := r.Next(q, now)
-	x := explanation{r: r, q: &q, now: now, decision: d, found: err == nil}
+	if err == nil {
+		all = []Decision{d}
+	}
+	if err == nil && q.Critical {
+		all, err = r.Each(q, now)
+	}
+	x := explanation{r: r, q: &q, now: now, decision: d, all: all, found: err == nil}
 	dest := q.Dest.Node()
 	if dest.IsNull() || dest == r.me || now >= q.Expiry {
 		return nil, err
@@ -80,7 +87,8 @@ type explanation struct {
 	r        *Router
 	q        *Query
 	now      dtntime.Time
-	decision Decision
+	decision Decision   // of Next
+	all      []Decision // what is taken: that one, or one over each neighbour
 	found    bool
 	list     []Candidate
 }
@@ -115,7 +123,7 @@ func (x *explanation) static(next bundle.EID) {
 		c.Confidence, c.Hops[0].Contact = d.Confidence, d.Contact
 	}
 	switch {
-	case ok && x.found && x.decision.Via == ViaStatic && x.decision.Next == next:
+	case slices.ContainsFunc(x.all, func(d Decision) bool { return d.Via == ViaStatic && d.Next == next }):
 		c.Verdict, c.Detail = Taken, "a static route"
 	case ok:
 		c.Verdict, c.Detail = Passed, "a route that goes before it was taken"
@@ -163,8 +171,11 @@ func (x *explanation) over(n, to int32) {
 
 // best adds the way over a neighbour that would be taken, if it has not come up.
 func (x *explanation) best(n int32) {
-	d, next := x.decision, x.r.graph.nodes[n]
-	if !x.found || d.Via != ViaPlan || d.Next != next {
+	next := x.r.graph.nodes[n]
+	var d Decision
+	if i := slices.IndexFunc(x.all, func(d Decision) bool { return d.Via == ViaPlan && d.Next == next }); i >= 0 {
+		d = x.all[i]
+	} else {
 		var err error
 		if d, err = x.r.byPlan(x.q, x.q.Dest.Node(), n, x.now); err != nil || x.q.excludes(next) || x.isLesser(&d) {
 			return
@@ -194,9 +205,14 @@ func sameHop(a, b Hop) bool {
 	return a.To == b.To && (a.Contact == nil) == (b.Contact == nil) && (a.Contact == nil || *a.Contact == *b.Contact)
 }
 
-// isTaken tells whether a way is the one that was decided for.
-func (x *explanation) isTaken(w *way) bool {
-	return x.found && x.decision.Via == ViaPlan && slices.Equal(x.decision.hops, w.hops)
+// taken returns the decision for a way, nil for none.
+func (x *explanation) taken(w *way) *Decision {
+	for i := range x.all {
+		if d := &x.all[i]; d.Via == ViaPlan && slices.Equal(d.hops, w.hops) {
+			return d
+		}
+	}
+	return nil
 }
 
 // candidate describes a way.
@@ -218,12 +234,15 @@ func (x *explanation) candidate(w *way) Candidate {
 
 // rank is the verdict about a way that can be taken.
 func (x *explanation) rank(w *way) (Verdict, string) {
+	d := x.taken(w)
 	switch {
-	case x.isTaken(w) && x.decision.Standby:
+	case d != nil && d.Standby:
 		return Taken, "on standby: contacts are spoken for, and it goes if there is room after all"
-	case x.isTaken(w) && x.decision.cut:
+	case d != nil && d.cut:
 		return Taken, "in pieces"
-	case x.isTaken(w):
+	case d != nil && x.q.Critical:
+		return Taken, "arrives first over this neighbour, and a critical bundle goes over every one"
+	case d != nil:
 		return Taken, "arrives first"
 	case !x.found || x.decision.Via != ViaPlan:
 		return Passed, "a route that goes before it was taken"
@@ -237,8 +256,8 @@ func (x *explanation) rank(w *way) (Verdict, string) {
 // further search over the neighbour has to look for another, nil for none.
 func (x *explanation) judge(w *way) (c Candidate, failed *span) {
 	c = x.candidate(w)
-	if x.isTaken(w) {
-		c.Arrival = x.decision.Arrival
+	if d := x.taken(w); d != nil {
+		c.Arrival = d.Arrival
 		c.Verdict, c.Detail = x.rank(w)
 		return c, nil
 	}

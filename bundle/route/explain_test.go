@@ -61,6 +61,10 @@ func TestExplain(t *testing.T) {
 			"2 plan returns@122", "3 plan too-small@122", "3 plan taken@322", "4 plan full@122", "4 plan later@622",
 			"6 plan unlikely@122", "7 plan no-way@0", "8 plan returns@133", "8 static passed@0",
 		}, nil},
+		{"critical", func(q *Query) { q.Critical = true }, []string{
+			"2 plan taken@122", "3 plan too-small@122", "3 plan taken@322", "4 plan full@122", "4 plan taken@622",
+			"6 plan taken@122", "7 plan no-way@0", "8 plan taken@133", "8 static passed@0",
+		}, nil},
 		{"static", func(q *Query) { q.Dest = node(9) }, []string{"4 static taken@0", "5 static passed@0", "8 static passed@0"}, nil},
 		{"static, excluded", func(q *Query) { q.Dest, q.Exclude = node(9), []bundle.EID{node(4)} }, []string{
 			"4 static excluded@0", "5 static taken@0", "8 static passed@0",

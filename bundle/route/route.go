@@ -55,6 +55,8 @@ type Query struct {
 	Exclude []bundle.EID
 	// Empty asks for the way that would be taken if nothing else were sent.
 	Empty bool
+	// Critical tells Explain that the bundle goes over every neighbour, as Each says.
+	Critical bool
 }
 
 // Decision is the next hop of a bundle.
