@@ -53,7 +53,7 @@ type neighbour struct {
 }
 
 func (c *Core) addNeighbour(n Neighbour) *neighbour {
-	added := &neighbour{Neighbour: n, queue: schedule.New(schedule.Limits{}), flying: make(map[store.Handle]int64)}
+	added := &neighbour{Neighbour: n, queue: schedule.New(schedule.Limits{}, schedule.Shares{}), flying: make(map[store.Handle]int64)}
 	c.neighbours[n.Peer] = added
 	// A new slice, since somebody may be going through the old one.
 	c.order = append(slices.Clone(c.order), added)
@@ -226,7 +226,7 @@ func (c *Core) checkContact(n *neighbour) {
 	switch {
 	case outOpen && (!was || n.open != out):
 		n.open = out
-		n.window = schedule.Open(out, c.now, Guard, c.cfg.RetransmitShare)
+		n.window = schedule.Open(c.plan.Pass(c.cfg.Node, n.Peer, c.now), c.now, Guard, c.cfg.RetransmitShare)
 		if next, ok := c.plan.Next(c.cfg.Node, n.Peer, out.End); ok {
 			n.window.Resume = next.Start
 		}

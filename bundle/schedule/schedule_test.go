@@ -1,9 +1,11 @@
 package schedule
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"math/rand"
 	"slices"
 	"testing"
@@ -20,7 +22,7 @@ func item(h store.Handle, size int64, p bundle.Priority, again bool) Item {
 
 func fill(t testing.TB, items ...Item) *Queue {
 	t.Helper()
-	q := New(Limits{})
+	q := New(Limits{}, Shares{})
 	for _, i := range items {
 		if err := q.Push(i); err != nil {
 			t.Fatal(err)
@@ -31,7 +33,11 @@ func fill(t testing.TB, items ...Item) *Queue {
 
 // pass is a window of size bytes at 1 byte a millisecond from time 0 on.
 func pass(size int64) Window {
-	return Open(contact.Contact{Start: 0, End: dtntime.Time(size), Rate: 8000}, 0, 0, DefaultShare)
+	return Open(onePass(size), 0, 0, DefaultShare)
+}
+
+func onePass(size int64) contact.Pass {
+	return contact.Passes([]contact.Contact{{Start: 0, End: dtntime.Time(size), Rate: 8000}})[0]
 }
 
 func TestOrder(t *testing.T) {
@@ -70,11 +76,11 @@ func TestNextPassesOverWhatDoesNotFit(t *testing.T) {
 			t.Errorf("at %d: bundle %d, want %d", c.now, got.Handle, c.want)
 		}
 	}
-	guarded := Open(contact.Contact{End: 5000, Rate: 8000}, 0, 4000, DefaultShare)
+	guarded := Open(onePass(5000), 0, 4000, DefaultShare)
 	if got, _ := q.Next(&guarded, 0); got.Handle != 3 {
 		t.Errorf("with a guard of 4 s: bundle %d, want 3", got.Handle)
 	}
-	closed := Open(contact.Contact{End: 5000, Rate: 8000}, 0, 6000, DefaultShare)
+	closed := Open(onePass(5000), 0, 6000, DefaultShare)
 	if got, ok := q.Next(&closed, 0); ok {
 		t.Errorf("with a guard longer than the contact: bundle %d", got.Handle)
 	}
@@ -89,7 +95,7 @@ func TestRetransmissionShare(t *testing.T) {
 	take := func(q *Queue, w Window, now dtntime.Time) (got []store.Handle) {
 		for i, ok := q.Take(&w, now); ok; i, ok = q.Take(&w, now) {
 			got = append(got, i.Handle)
-			now = now.Add(w.Rate.Duration(i.Size))
+			now = now.Add(dtntime.Duration(i.Size))
 		}
 		return got
 	}
@@ -144,7 +150,7 @@ func TestLastChanceStandsInLine(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	q := New(Limits{Items: 2, Bytes: 100})
+	q := New(Limits{Items: 2, Bytes: 100}, Shares{})
 	if err := q.Push(item(1, 60, 0, false)); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +175,7 @@ func TestLimits(t *testing.T) {
 	if _, ok := q.Remove(2); ok {
 		t.Error("removed twice")
 	}
-	huge := New(Limits{})
+	huge := New(Limits{}, Shares{})
 	for h := range store.Handle(2) {
 		err := huge.Push(item(h, math.MaxInt64, 0, false))
 		if (err == nil) != (h == 0) {
@@ -178,70 +184,185 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestAgainstModel drives a queue and a plain sorted list with the same random
-// calls.
+// TestAgainstModel drives a queue and plain lists with the same random calls.
 func TestAgainstModel(t *testing.T) {
-	for seed := range int64(20) {
+	for seed := range int64(60) {
 		rng := rand.New(rand.NewSource(seed))
-		q, model := New(Limits{}), []Item(nil)
-		drop := func(h store.Handle) {
-			model = slices.DeleteFunc(model, func(i Item) bool { return i.Handle == h })
-		}
+		shares := randomShares(t, rng)
+		q, m := New(Limits{}, shares), newModel(shares)
+		w := Window{End: dtntime.Forever}
 		for step := range 1000 {
 			switch h := store.Handle(rng.Intn(300)); rng.Intn(4) {
 			case 0, 1:
-				i := item(h, int64(rng.Intn(1000)), bundle.Priority(rng.Intn(3)), rng.Intn(2) == 0)
-				i.Expiry = dtntime.Time(rng.Intn(1000))
+				i := randomItem(rng, h)
 				if q.Push(i) == nil {
-					model = append(model, i)
+					m.push(i)
 				}
 			case 2:
 				q.Remove(h)
-				drop(h)
+				m.remove(h)
 			case 3:
-				w := Window{Rate: 8000, End: dtntime.Time(rng.Intn(1200)), budget: 500, spent: int64(rng.Intn(2) * rng.Intn(600))}
-				if rng.Intn(2) == 0 {
-					w.Resume = dtntime.Time(rng.Intn(1000))
+				if rng.Intn(10) == 0 {
+					w = Open(onePass(int64(rng.Intn(1200))), 0, 0, rng.Intn(101))
+					w.Resume = dtntime.Time(rng.Intn(2) * rng.Intn(1000))
 				}
-				want, wantOK := choose(model, w)
+				same := w
+				want, wantOK := m.take(&same)
 				got, ok := q.Take(&w, 0)
 				if got != want || ok != wantOK {
 					t.Fatalf("seed %d step %d: took %+v, want %+v", seed, step, got, want)
 				}
-				if ok {
-					drop(got.Handle)
-				}
 			}
-			if step%7 > 0 {
-				continue
+			if step%7 == 0 {
+				check(t, fmt.Sprintf("seed %d step %d", seed, step), q, m.items)
 			}
-			check(t, fmt.Sprintf("seed %d step %d", seed, step), q, model)
 		}
 	}
 }
 
-// choose is the rule of Next, in words that need no tree.
-func choose(model []Item, w Window) (Item, bool) {
-	room := w.room(0)
-	slices.SortFunc(model, Compare)
-	firstFits := slices.ContainsFunc(model, func(i Item) bool { return !i.Retransmission && i.Size <= room })
-	var best *Item
-	rank := func(i Item) Item { // as which i stands in line
-		i.Retransmission = i.Retransmission && i.Expiry >= w.Resume
-		return i
+// randomShares are those of up to two tenants.
+func randomShares(t *testing.T, rng *rand.Rand) Shares {
+	var tenants []Tenant
+	for k := range rng.Intn(3) {
+		tenants = append(tenants, Tenant{Source: bundle.IPN(uint64(k+1), 0), Weight: 1 + rng.Intn(5)})
 	}
-	for k, i := range model {
-		if i.Size > room || i.Retransmission && firstFits && w.spent > 0 && i.Size > w.budget-w.spent {
-			continue
-		}
-		if best == nil || Compare(rank(i), rank(*best)) < 0 {
-			best = &model[k]
+	var classes [classes]int
+	if rng.Intn(2) == 0 {
+		classes[rng.Intn(3)] = rng.Intn(40)
+	}
+	shares, err := NewShares(classes, tenants)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return shares
+}
+
+func randomItem(rng *rand.Rand, h store.Handle) Item {
+	i := item(h, int64(rng.Intn(1000)), bundle.Priority(rng.Intn(3)), rng.Intn(2) == 0)
+	i.Expiry, i.Tenant, i.Signal = dtntime.Time(rng.Intn(1000)), rng.Intn(4), rng.Intn(10) == 0
+	if rng.Intn(2) == 0 {
+		i.Value = uint64(rng.Intn(5))
+	}
+	if rng.Intn(5) == 0 {
+		i.Least = 1 + int64(rng.Intn(100))
+	}
+	return i
+}
+
+// model is the rules of the queue in words that need no tree.
+type model struct {
+	shares Shares
+	items  []Item
+	served [ranks][]uint64 // by tenant
+	clock  [ranks]uint64
+	credit [ranks]int64
+}
+
+func newModel(s Shares) *model {
+	m := &model{shares: s}
+	for rank := range m.served {
+		m.served[rank] = make([]uint64, max(len(s.Tenants), 1))
+	}
+	return m
+}
+
+func (m *model) tenant(i Item) int {
+	if i.Tenant < len(m.shares.Tenants) {
+		return i.Tenant
+	}
+	return 0
+}
+
+// waits tells whether something waits in a rank, of a tenant if that is not negative.
+func (m *model) waits(rank, tenant int) bool {
+	return slices.ContainsFunc(m.items, func(i Item) bool { return i.rank() == rank && (tenant < 0 || m.tenant(i) == tenant) })
+}
+
+func (m *model) push(i Item) {
+	rank, tenant := i.rank(), m.tenant(i)
+	if !m.waits(rank, tenant) {
+		m.served[rank][tenant] = max(m.served[rank][tenant], m.clock[rank])
+	}
+	m.items = append(m.items, i)
+}
+
+func (m *model) remove(h store.Handle) {
+	m.items = slices.DeleteFunc(m.items, func(i Item) bool { return i.Handle == h })
+	for rank := range m.credit {
+		if !m.waits(rank, -1) {
+			m.credit[rank] = 0
 		}
 	}
-	if best == nil || room < 0 {
+}
+
+// take chooses an item and takes it out.
+func (m *model) take(w *Window) (Item, bool) {
+	room := w.Room(0)
+	if room < 0 {
 		return Item{}, false
 	}
-	return *best, true
+	again := room
+	if w.spent > 0 && slices.ContainsFunc(m.items, func(i Item) bool { return !i.Retransmission && i.least() <= room }) {
+		again = min(room, w.budget-w.spent)
+	}
+	var fitting []Item
+	for _, i := range m.items {
+		if i.Retransmission && i.least() <= again || !i.Retransmission && i.least() <= room {
+			fitting = append(fitting, i)
+		}
+	}
+	if len(fitting) == 0 {
+		return Item{}, false
+	}
+	slices.SortFunc(fitting, func(a, b Item) int { return m.compare(a, b, w.Resume) })
+	best, seen := fitting[0], map[int]bool{}
+	for _, i := range fitting { // the first of each rank, the higher ones first
+		if rank := i.rank(); !seen[rank] {
+			seen[rank] = true
+			if best.rank() != signals && rank < best.rank() && m.credit[rank] > 0 && m.credit[rank] >= min(i.Size, room) {
+				best = i
+				break
+			}
+		}
+	}
+	m.serve(best, min(best.Size, room))
+	m.remove(best.Handle)
+	if best.Retransmission {
+		w.spent += min(best.Size, room)
+	}
+	return best, true
+}
+
+// compare orders what fits.
+func (m *model) compare(a, b Item, resume dtntime.Time) int {
+	flag := func(v bool) int {
+		if v {
+			return 1
+		}
+		return 0
+	}
+	dying := func(i Item) bool { return i.Expiry < resume }
+	late := func(i Item) int { return flag(i.Retransmission && !dying(i)) }
+	worth := func(i Item) *big.Rat { return big.NewRat(int64(i.Value), max(i.Size, 1)) }
+	got := func(i Item) uint64 { return m.served[i.rank()][m.tenant(i)] }
+	return cmp.Or(
+		cmp.Compare(b.rank(), a.rank()), cmp.Compare(late(a), late(b)),
+		cmp.Compare(got(a), got(b)), cmp.Compare(m.tenant(a), m.tenant(b)),
+		cmp.Compare(flag(dying(b)), flag(dying(a))),
+		worth(b).Cmp(worth(a)), cmp.Compare(a.Expiry, b.Expiry), cmp.Compare(a.Handle, b.Handle))
+}
+
+// serve books what is sent.
+func (m *model) serve(i Item, bytes int64) {
+	rank, tenant := i.rank(), m.tenant(i)
+	for other := range m.shares.Classes {
+		if m.waits(other, -1) {
+			m.credit[other] += percent(bytes, m.shares.Classes[other])
+		}
+	}
+	m.credit[rank] = max(m.credit[rank]-bytes, 0)
+	m.clock[rank] = max(m.clock[rank], m.served[rank][tenant])
+	m.served[rank][tenant] += max(uint64(bytes)*servedScale/m.shares.weight(tenant), 1)
 }
 
 func check(t *testing.T, when string, q *Queue, model []Item) {
@@ -260,7 +381,7 @@ func check(t *testing.T, when string, q *Queue, model []Item) {
 }
 
 func BenchmarkPushTake(b *testing.B) {
-	q := New(Limits{})
+	q := New(Limits{}, Shares{})
 	for h := range store.Handle(100_000) {
 		q.Push(item(h, 1000, bundle.Priority(h%3), h%5 == 0))
 	}

@@ -1,17 +1,10 @@
 package schedule
 
-import (
-	"cmp"
-	"math"
-
-	"perigee/bundle/dtntime"
-)
-
 // tree keeps items in order, the most urgent first. It is a treap: a search tree by
 // order and a heap by a number scrambled from the handle, which keeps it flat
 // whatever the order of arrival and makes its shape a function of its contents.
-// Every node knows the least room that is needed and the first expiry below it, so that the first
-// item that fits is found without visiting those that do not.
+// Every node knows the least room that is needed below it, so that the first item that
+// fits is found without visiting those that do not.
 type tree struct {
 	root *leaf
 }
@@ -20,13 +13,7 @@ type leaf struct {
 	item        Item
 	weight      uint64
 	left, right *leaf
-	size        int64        // the least in this subtree
-	expiry      dtntime.Time // the first in this subtree
-}
-
-// order is negative when a goes before b.
-func order(a, b *Item) int {
-	return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Handle, b.Handle))
+	room        int64 // the least in this subtree
 }
 
 func newLeaf(i Item) *leaf {
@@ -44,11 +31,10 @@ func scramble(x uint64) uint64 {
 }
 
 func (n *leaf) update() {
-	n.size, n.expiry = n.item.least(), n.item.Expiry
+	n.room = n.item.least()
 	for _, child := range [2]*leaf{n.left, n.right} {
 		if child != nil {
-			n.size = min(n.size, child.size)
-			n.expiry = min(n.expiry, child.expiry)
+			n.room = min(n.room, child.room)
 		}
 	}
 }
@@ -108,24 +94,20 @@ func without(n *leaf, i *Item) *leaf {
 	return n
 }
 
-// whenever stands for an expiry that excludes nothing.
-const whenever = dtntime.Time(math.MaxUint64)
-
-// first returns the first item that size bytes are enough for and that expires before by, or
-// at any time if by is whenever.
-func (t *tree) first(size int64, by dtntime.Time) *Item { return t.root.first(size, by) }
-
-func (n *leaf) first(size int64, by dtntime.Time) *Item {
-	if n == nil || n.size > size || by != whenever && n.expiry >= by {
-		return nil
+// first returns the first item that fits into room bytes, or nil.
+func (t *tree) first(room int64) *Item {
+	n := t.root
+	for n != nil && n.room <= room {
+		switch {
+		case n.left != nil && n.left.room <= room:
+			n = n.left
+		case n.item.least() <= room:
+			return &n.item
+		default:
+			n = n.right
+		}
 	}
-	if found := n.left.first(size, by); found != nil {
-		return found
-	}
-	if n.item.least() <= size && (by == whenever || n.item.Expiry < by) {
-		return &n.item
-	}
-	return n.right.first(size, by)
+	return nil
 }
 
 // each calls yield with every item in order until it returns false.
