@@ -120,6 +120,9 @@ type Client interface {
 	// no place to keep one.
 	SetPlan(ctx context.Context, plan *contact.Plan, was uint64) error
 
+	// ExplainRoute tells which way a bundle would go now, and why no other.
+	ExplainRoute(ctx context.Context, q RouteQuery) (RouteExplanation, error)
+
 	// Close releases what the client holds.
 	Close() error
 }

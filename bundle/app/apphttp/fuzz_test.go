@@ -43,7 +43,7 @@ func FuzzOutgoing(f *testing.F) {
 func FuzzRequest(f *testing.F) {
 	for _, target := range []string{
 		pathBundles + "?after=0&limit=10", pathBundle + "?id=ipn:1.1@800000000000.3", pathStatus,
-		pathPlan + "?was=1",
+		pathPlan + "?was=1", pathRoute + "?" + routeValues(app.RouteQuery{To: here, Size: 9, Critical: true}).Encode(),
 	} {
 		f.Add(http.MethodGet, target)
 		f.Add(http.MethodPut, target)

@@ -65,6 +65,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"Status", status},
 		{"Verify", verify},
 		{"Plan", plan},
+		{"ExplainRoute", explainRoute},
 		{"LargeKnownLength", func(t *testing.T, c *checker) { large(t, c, true) }},
 		{"LargeUnknownLength", func(t *testing.T, c *checker) { large(t, c, false) }},
 		{"Concurrent", concurrent},

@@ -1,0 +1,39 @@
+package core
+
+import (
+	"perigee/bundle"
+	"perigee/bundle/app"
+	"perigee/bundle/dtntime"
+	"perigee/bundle/route"
+)
+
+// ExplainRoute tells how this node would decide now about a bundle.
+func (c *Core) ExplainRoute(q app.RouteQuery) app.RouteExplanation {
+	return ExplainRoute(c.cfg.Node, c.router, q, c.now)
+}
+
+// ExplainRoute tells how a node with a router would decide about a bundle.
+func ExplainRoute(node bundle.EID, r *route.Router, q app.RouteQuery, now dtntime.Time) app.RouteExplanation {
+	lifetime := q.Lifetime
+	if lifetime == 0 {
+		lifetime = dtntime.Day
+	}
+	x := app.RouteExplanation{Node: node, To: q.To, Now: now, Candidates: []app.RouteCandidate{}}
+	list, err := r.Explain(route.Query{
+		Dest: q.To, Size: q.Size, Priority: q.Priority, Expiry: now.Add(lifetime), Critical: q.Critical,
+	}, now)
+	if err != nil {
+		x.Failure = err.Error()
+	}
+	for _, c := range list {
+		candidate := app.RouteCandidate{
+			Next: c.Next, Via: string(c.Via), Hops: []app.RouteHop{}, Arrival: c.Arrival, Confidence: c.Confidence,
+			Verdict: string(c.Verdict), Detail: c.Detail,
+		}
+		for _, h := range c.Hops {
+			candidate.Hops = append(candidate.Hops, app.HopOver(h.To, h.Contact))
+		}
+		x.Candidates = append(x.Candidates, candidate)
+	}
+	return x
+}
