@@ -34,6 +34,7 @@ func daemonCommands(e *env) []*cobra.Command {
 		group("custody", "Look at custody", "", newCustodyLs(e)),
 		group("link", "Look at links", "", newLinkLs(e)),
 		newContact(e),
+		newRoute(e),
 		group("store", "Look at the bundle store", "", newStoreStats(e), newStoreVerify(e)),
 	}
 }
