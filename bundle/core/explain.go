@@ -7,9 +7,9 @@ import (
 	"perigee/bundle/route"
 )
 
-// ExplainRoute tells how this node would decide now about a bundle.
-func (c *Core) ExplainRoute(q app.RouteQuery) app.RouteExplanation {
-	return ExplainRoute(c.cfg.Node, c.router, q, c.now)
+// ExplainRoute tells how this node would decide at now about a bundle.
+func (c *Core) ExplainRoute(q app.RouteQuery, now dtntime.Time) app.RouteExplanation {
+	return ExplainRoute(c.cfg.Node, c.router, q, max(c.now, now))
 }
 
 // ExplainRoute tells how a node with a router would decide about a bundle.

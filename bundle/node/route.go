@@ -15,7 +15,7 @@ func (c *client) ExplainRoute(ctx context.Context, q app.RouteQuery) (app.RouteE
 	}
 	n := c.node
 	answer := make(chan app.RouteExplanation, 1)
-	n.post(input{call: func(c *core.Core) { answer <- c.ExplainRoute(q) }})
+	n.post(input{call: func(c *core.Core) { answer <- c.ExplainRoute(q, n.now()) }})
 	select {
 	case x := <-answer:
 		return x, nil
