@@ -5,6 +5,7 @@ import (
 	"perigee/bundle/contact"
 	"perigee/bundle/dtntime"
 	"perigee/bundle/route"
+	"perigee/bundle/schedule"
 	"perigee/bundle/store"
 )
 
@@ -33,6 +34,8 @@ type Config struct {
 	// RetransmitShare is the part of a contact, in percent, that retransmissions
 	// may use while first transmissions wait. 0: schedule.DefaultShare.
 	RetransmitShare int
+	// Shares says how links are shared among sources and classes of bundles.
+	Shares schedule.Shares
 	// StatusReports lets this node send the status reports that bundles ask for.
 	StatusReports bool
 	// NoClock tells that the time given to Step measures spans only: bundles are

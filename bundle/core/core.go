@@ -257,8 +257,8 @@ func (c *Core) NextWake() dtntime.Time {
 		if n.refusedTill > c.now {
 			wake = min(wake, n.refusedTill)
 		}
-		if n.link != 0 && n.sending && n.queue.Len() > 0 && n.rate != 0 && n.busyTill > n.aheadTill(c.now) {
-			wake = min(wake, c.now.Add(n.busyTill.Sub(n.aheadTill(c.now))))
+		if n.paceTill != 0 {
+			wake = min(wake, n.paceTill)
 		}
 	}
 	return max(wake, c.now+1)

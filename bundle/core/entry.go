@@ -177,14 +177,28 @@ func (c *Core) dispatch(e *entry, again bool) {
 		return
 	}
 	n := c.neighbour(next)
-	err = n.queue.Push(schedule.Item{
-		Handle: e.rec.Handle, Size: c.size(e), Least: c.least(e), Priority: e.rec.Priority, Retransmission: again, Expiry: e.rec.Expiry,
-	})
+	item := c.item(e, again)
+	item.Size, item.Least = c.size(e), c.least(e)
+	err = n.queue.Push(item)
 	if err != nil {
 		c.toLimbo(e, 0)
 		return
 	}
 	c.move(e, placeQueue, n)
+}
+
+// maxSignal is the largest administrative record that goes before everything else, in
+// bytes: what a node gathers into one is smaller.
+const maxSignal = 64 << 10
+
+// item is how a bundle stands in line for a neighbour.
+func (c *Core) item(e *entry, again bool) schedule.Item {
+	rec := &e.rec
+	return schedule.Item{
+		Handle: rec.Handle, Size: rec.Size, Priority: rec.Priority, Retransmission: again, Expiry: rec.Expiry,
+		Signal: rec.Flags&bundle.FlagAdminRecord != 0 && rec.Priority == bundle.PriorityExpedited && rec.Size <= maxSignal,
+		Tenant: c.cfg.Shares.TenantOf(rec.ID.Source),
+	}
 }
 
 // toLimbo sets a bundle aside until a route turns up, or until a time that is not

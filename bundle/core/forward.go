@@ -116,19 +116,15 @@ func (c *Core) share() int {
 func (c *Core) pump() {
 	share := c.share()
 	for _, n := range c.order {
+		n.paceTill = 0
 		if n.link == 0 {
 			continue
 		}
-		for n.out < share && c.canSend(n) {
+		n.window.Most = n.most
+		for n.out < share && c.canSend(n) && c.isTime(n) {
 			// The window counts from when what is ahead has left.
-			start := max(c.now, n.busyTill)
-			n.window.Most = n.most
+			start := n.pace.Free(c.now)
 			room := n.window.Room(start)
-			if urgent := c.urgentLoad(n); urgent > bundle.PriorityBulk {
-				if item, ok := n.queue.Next(&n.window, start); ok && item.Priority < urgent {
-					break
-				}
-			}
 			item, ok := n.queue.Take(&n.window, start)
 			if !ok {
 				break
@@ -138,11 +134,28 @@ func (c *Core) pump() {
 	}
 }
 
-func (c *Core) canSend(n *neighbour) bool {
-	if n.link == 0 || !n.sending || n.queue.Len() == 0 || n.refusedTill > c.now || len(n.flying) >= maxFlying {
+// isTime tells whether what goes next to a neighbour is to be handed over now: the link
+// is about to be free, and nothing more urgent is being read from the store.
+func (c *Core) isTime(n *neighbour) bool {
+	urgent := c.urgentLoad(n)
+	if n.rate == 0 && urgent == bundle.PriorityBulk {
+		return true
+	}
+	start := n.pace.Free(c.now)
+	item, ok := n.queue.Next(&n.window, start)
+	if !ok || item.Priority < urgent {
 		return false
 	}
-	if n.rate != 0 && n.busyTill > n.aheadTill(c.now) {
+	size := min(item.Size, n.window.Room(start))
+	if n.pace.Ready(size) > c.now {
+		n.paceTill = n.pace.Wake(size)
+		return false
+	}
+	return true
+}
+
+func (c *Core) canSend(n *neighbour) bool {
+	if n.link == 0 || !n.sending || n.queue.Len() == 0 || n.refusedTill > c.now || len(n.flying) >= maxFlying {
 		return false
 	}
 	return len(n.flying) == 0 || n.flyingBytes < n.flyingLimit()
@@ -214,7 +227,7 @@ func (c *Core) sent(ev Sent) {
 		c.notify(app.EventSendFailed, e.rec.ID, n.Peer, size, ev.Err.Error())
 		c.refusedBy(n, e, refused.Reason)
 	case errors.Is(ev.Err, bundle.ErrNotFragmentable):
-		n.unbook(size, c.now)
+		n.pace.Unbook(size, c.now)
 		c.wholeAgain(e)
 	default:
 		// Not at once: the news that the session has ended may be on its way,

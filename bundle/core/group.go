@@ -7,7 +7,6 @@ import (
 	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/dtntime"
-	"perigee/bundle/schedule"
 	"perigee/bundle/store"
 	"perigee/convergence"
 )
@@ -143,9 +142,7 @@ func (c *Core) fanOut(e *entry) {
 // queueCopy queues a bundle for one neighbour, unless it waits there.
 func (c *Core) queueCopy(n *neighbour, e *entry, again bool) {
 	// A queue without limits refuses nothing but what it has.
-	_ = n.queue.Push(schedule.Item{
-		Handle: e.rec.Handle, Size: e.rec.Size, Priority: e.rec.Priority, Retransmission: again, Expiry: e.rec.Expiry,
-	})
+	_ = n.queue.Push(c.item(e, again))
 }
 
 // transmitCopy hands a bundle to one of the links that it goes over.

@@ -13,13 +13,13 @@ import (
 	"perigee/bundle/store"
 )
 
-// Limits on what is handed to one link ahead of its acknowledgement. On a slow
-// link little is, so that an urgent bundle overtakes at the next boundary.
+// Limits on what is handed to one link ahead of its acknowledgement.
 const (
 	maxFlying      = 1024
 	maxFlyingBytes = 16 << 20
 	minFlyingBytes = 64 << 10
-	// flyingTime is how long a link of known rate is kept busy ahead.
+	// flyingTime is how long an acknowledgement may take on a link of known rate,
+	// beside the light time, without a pause in what is sent.
 	flyingTime = 2 * dtntime.Second
 )
 
@@ -40,12 +40,15 @@ type neighbour struct {
 	window  schedule.Window
 	light   dtntime.Duration
 	rate    contact.BitRate
-	end     dtntime.Time    // of the contact, 0 for a standing link
-	open    contact.Contact // the one that window is of
+	end     dtntime.Time    // of the pass, 0 for a standing link
+	pass    contact.Pass    // the one that window is of
+	open    contact.Contact // the part of it that is now
+	planned uint64          // the generation of the plan that they are of
 
 	flying      map[store.Handle]int64
 	flyingBytes int64
-	busyTill    dtntime.Time // when what was handed to the link has left it, at its rate
+	pace        schedule.Pace
+	paceTill    dtntime.Time // what goes next waits until then for the link, or 0
 	refusedTill dtntime.Time // the neighbour has no room until then
 	refusals    int
 	most        int64 // bytes, the largest bundle that it takes; 0 for any
@@ -53,7 +56,7 @@ type neighbour struct {
 }
 
 func (c *Core) addNeighbour(n Neighbour) *neighbour {
-	added := &neighbour{Neighbour: n, queue: schedule.New(schedule.Limits{}, schedule.Shares{}), flying: make(map[store.Handle]int64)}
+	added := &neighbour{Neighbour: n, queue: schedule.New(schedule.Limits{}, c.cfg.Shares), flying: make(map[store.Handle]int64)}
 	c.neighbours[n.Peer] = added
 	// A new slice, since somebody may be going through the old one.
 	c.order = append(slices.Clone(c.order), added)
@@ -190,7 +193,8 @@ func (c *Core) lose(n *neighbour) {
 		}
 	}
 	clear(n.flying)
-	n.flyingBytes, n.busyTill = 0, 0
+	n.flyingBytes = 0
+	n.pace.Idle()
 }
 
 // checkContacts opens and closes links as the plan says.
@@ -224,18 +228,17 @@ func (c *Core) checkContact(n *neighbour) {
 	n.pairing = standing || (outOpen || inOpen) && c.meets(n.Peer, c.now.Add(hangupLead))
 	n.sending = standing || outOpen
 	switch {
-	case outOpen && (!was || n.open != out):
-		n.open = out
-		n.window = schedule.Open(c.plan.Pass(c.cfg.Node, n.Peer, c.now), c.now, Guard, c.cfg.RetransmitShare)
-		if next, ok := c.plan.Next(c.cfg.Node, n.Peer, out.End); ok {
-			n.window.Resume = next.Start
+	case outOpen && (!was || n.open != out || n.planned != c.plan.Generation()):
+		if !was {
+			n.pass = contact.Pass{}
 		}
-		n.light, n.rate, n.end = out.Light, out.Rate, out.End
+		c.openPass(n, out)
 	case standing && !outOpen && (!was || n.end != 0):
-		n.open = contact.Contact{}
+		n.open, n.pass = contact.Contact{}, contact.Pass{}
 		n.window = schedule.Standing()
 		n.light, n.rate, n.end = 0, 0, 0
 	}
+	n.pace.SetRate(n.rate)
 	if n.sending != was || n.end != end {
 		c.flushNext = 0
 	}
@@ -250,6 +253,21 @@ func (c *Core) checkContact(n *neighbour) {
 		c.notifyLink(kind, n.Peer, "")
 	}
 	c.connect(n)
+}
+
+// openPass takes up the contact with a neighbour that is open now. What was sent in
+// others of the same pass counts on.
+func (c *Core) openPass(n *neighbour, open contact.Contact) {
+	pass := c.plan.Pass(c.cfg.Node, n.Peer, c.now)
+	if !n.pass.Equal(pass) {
+		n.window = schedule.Open(pass, c.now, Guard, c.cfg.RetransmitShare)
+	}
+	n.window.Resume = 0
+	if next, ok := c.plan.Next(c.cfg.Node, n.Peer, pass.End()); ok {
+		n.window.Resume = next.Start
+	}
+	n.pass, n.open, n.planned = pass, open, c.plan.Generation()
+	n.light, n.rate, n.end = open.Light, open.Rate, pass.End()
 }
 
 // connect asks for a session when there may be one, and for its end when there may
@@ -274,16 +292,7 @@ func (c *Core) connect(n *neighbour) {
 func (n *neighbour) handOver(h store.Handle, size int64, now dtntime.Time) {
 	n.flying[h] = size
 	n.flyingBytes += size
-	if n.rate != 0 {
-		n.busyTill = max(n.busyTill, now).Add(n.rate.Duration(size))
-	}
-}
-
-// unbook gives back the time of a transmission that has not begun.
-func (n *neighbour) unbook(size int64, now dtntime.Time) {
-	if n.rate != 0 {
-		n.busyTill = max(now, n.busyTill-min(n.busyTill, dtntime.Time(n.rate.Duration(size))))
-	}
+	n.pace.Book(size, now)
 }
 
 // flyingLimit is how many bytes may be handed to the link ahead of their
@@ -294,11 +303,6 @@ func (n *neighbour) flyingLimit() int64 {
 	}
 	ahead := min(max(n.rate.Bytes(flyingTime), minFlyingBytes), maxFlyingBytes)
 	return ahead + min(n.rate.Bytes(2*n.light), math.MaxInt64-ahead)
-}
-
-// aheadTill is the latest busyTill at which the link takes another bundle.
-func (n *neighbour) aheadTill(now dtntime.Time) dtntime.Time {
-	return now.Add(max(flyingTime, n.rate.Duration(minFlyingBytes)))
 }
 
 func (n *neighbour) status(now dtntime.Time, plan *contact.Plan, me bundle.EID) app.Link {

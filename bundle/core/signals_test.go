@@ -524,29 +524,32 @@ func adminFrom(node bundle.EID) *bundle.Bundle {
 // Retransmissions may take the configured part of a contact while less urgent bundles
 // wait that were never sent.
 func TestRetransmissionShare(t *testing.T) {
-	plan, err := contact.New(between(1, 2, 0, 50, 8)) // 50 kB
+	plan, err := contact.New(between(1, 2, 0, 90, 8)) // 90 kB
 	if err != nil {
 		t.Fatal(err)
 	}
-	for share, want := range map[int]int{0: 1, 80: 3} {
+	for share, want := range map[int]int{0: 2, 80: 4} {
 		b := newBench(t, plan, false, func(cfg *core.Config) { cfg.RetransmitShare = share })
 		b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true})
 		for range 4 {
 			b.arrive(0, true, 10_000, bundletest.Lifetime(dtntime.Day))
 		}
+		b.runTo(moment(42))
 		for range 4 {
 			b.arrive(0, true, 10_000, bundletest.Lifetime(dtntime.Day), bundletest.Priority(bundle.PriorityBulk))
 		}
-		b.now = moment(10)
 		b.step(core.LinkDown{Link: 1}) // and nothing has arrived
-		again := 0
-		for _, x := range of[core.Transmit](b.step(core.LinkUp{Link: 2, Peer: eid(2), Dialed: true})) {
+		effects := b.step(core.LinkUp{Link: 2, Peer: eid(2), Dialed: true})
+		again, first := 0, 0
+		for _, x := range of[core.Transmit](append(effects, b.runTo(moment(90))...)) {
 			if x.Record.Attempts > 1 {
 				again++
+			} else {
+				first++
 			}
 		}
-		if again != want {
-			t.Errorf("with a share of %d%%, %d retransmissions, want %d", share, again, want)
+		if again != want || again+first != 4 {
+			t.Errorf("with a share of %d%%, %d retransmissions and %d others, want %d of 4", share, again, first, want)
 		}
 	}
 }
