@@ -25,7 +25,7 @@ type measure struct {
 func measures(suite string) []measure {
 	switch suite {
 	case suiteNode:
-		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), tcpclMeasures(), emuMeasures(), orbitMeasures())
+		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), tcpclMeasures(), emuMeasures(), orbitMeasures(), routeMeasures(), schedMeasures())
 	case suiteLearning:
 		return engineMeasures()
 	}

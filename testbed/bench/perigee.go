@@ -69,7 +69,12 @@ func (b *bench) startPair(ctx context.Context, name string, via func(string) (st
 
 // startDaemon starts a perigeed in dir with what config adds.
 func (b *bench) startDaemon(ctx context.Context, name, dir string, node bundle.EID, config table) (*daemon, error) {
-	config["node"] = table{"id": node.String(), "data_dir": "data", "socket": "socket"}
+	own, _ := config["node"].(table)
+	if own == nil {
+		own = table{}
+	}
+	own["id"], own["data_dir"], own["socket"] = node.String(), "data", "socket"
+	config["node"] = own
 	config["log"] = table{"level": "warn"}
 	config["store"] = table{"quota": "8GB"}
 	config["custody"] = table{"accept": true, "aggregate": "1s", "peer_aggregate": "1s"}
