@@ -220,8 +220,7 @@ func (c *Core) Step(now dtntime.Time, event Event) []Effect {
 	case Assembled:
 		c.assembled(e)
 	case PlanChanged:
-		c.plan = e.Plan
-		c.makeRouter()
+		c.setPlan(e.Plan)
 		c.unexclude()
 		c.redateAll()
 		c.rerouteAll()

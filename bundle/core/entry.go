@@ -50,8 +50,9 @@ type entry struct {
 	rest  dtntime.Time
 	whole bool
 
-	flight route.Flight // under placeAwait
-	spread *spread      // under placeGroup
+	booking route.Booking // of the contacts on its way, from placeQueue on
+	flight  route.Flight  // under placeAwait
+	spread  *spread       // under placeGroup
 
 	lane          *lane
 	before, after *entry // in the list of the lane's residents
@@ -104,6 +105,12 @@ func (c *Core) move(e *entry, to place, via *neighbour) {
 	if e.place.isOut() {
 		e.via.out--
 	}
+	switch to {
+	case placeFlying:
+		c.router.Leave(&e.booking)
+	case placeLimbo, placeGroup, placeReady, placeGone:
+		c.router.Return(&e.booking)
+	}
 	e.place, e.via = to, via
 	if to.isOut() {
 		via.out++
@@ -138,6 +145,9 @@ func (c *Core) strike(e *entry) {
 
 // drop takes a bundle out of the node's state and the store.
 func (c *Core) drop(e *entry, token Token, reason store.GoneReason, then commit) {
+	if e.place.isOut() {
+		c.router.Settle(&e.booking) // others go its way
+	}
 	c.strike(e)
 	until := e.rec.Expiry.Add(c.cfg.ClockError)
 	switch {
@@ -171,12 +181,13 @@ func (c *Core) withdraw(e *entry) {
 // dispatch finds the next hop of a bundle and queues it there, or leaves it in
 // limbo when there is none.
 func (c *Core) dispatch(e *entry, again bool) {
-	next, err := c.next(e)
+	c.router.Return(&e.booking)
+	d, err := c.next(e)
 	if err != nil {
 		c.toLimbo(e, e.allowed()) // routes may have changed while it is kept from one
 		return
 	}
-	n := c.neighbour(next)
+	n := c.neighbour(d.Next)
 	item := c.item(e, again)
 	item.Size, item.Least = c.size(e), c.least(e)
 	err = n.queue.Push(item)
@@ -185,6 +196,24 @@ func (c *Core) dispatch(e *entry, again bool) {
 		return
 	}
 	c.move(e, placeQueue, n)
+	c.reserve(e, &d)
+}
+
+// reserve books what a queued bundle takes of the contacts on its way. Less urgent bundles
+// that have no room beside it any more find other ways, or wait whether there is some.
+func (c *Core) reserve(e *entry, d *route.Decision) {
+	c.router.Book(&e.booking, e.rec.Handle, d)
+	displaced := c.router.Displaced(&e.booking, c.now)
+	again := make([]bool, len(displaced))
+	for i, h := range displaced {
+		other := c.entries[h]
+		item, _ := other.via.queue.Remove(h)
+		again[i] = item.Retransmission
+		c.router.Return(&other.booking)
+	}
+	for i, h := range displaced {
+		c.dispatch(c.entries[h], again[i])
+	}
 }
 
 // maxSignal is the largest administrative record that goes before everything else, in

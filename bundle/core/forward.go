@@ -25,31 +25,37 @@ const (
 // query asks the router about a bundle. A bundle goes back to the node it came from
 // only when that is its destination.
 func (c *Core) query(rec *store.Record, excluded []bundle.EID) route.Query {
-	return route.Query{Dest: rec.Destination, Size: rec.Size, Expiry: rec.Expiry, Previous: rec.Previous, Exclude: excluded}
+	return route.Query{
+		Dest: rec.Destination, Size: rec.Size, Priority: rec.Priority, Expiry: rec.Expiry, Previous: rec.Previous, Exclude: excluded,
+	}
 }
 
-// next returns the next hop of a bundle. A bundle in custody that has come to a
+// next decides about the next hop of a bundle. A bundle in custody that has come to a
 // dead end, because a plan was wrong or has changed, goes back where it came from.
-func (c *Core) next(e *entry) (bundle.EID, error) {
+func (c *Core) next(e *entry) (route.Decision, error) {
 	shunned, some := e.shunned(c.now)
 	q := c.query(&e.rec, joined(shunned, c.narrow(e)))
-	q.Size = c.size(e)
+	q.Size, q.Least = c.size(e), c.least(e)
 	d, err := c.router.Next(q, c.now)
-	if least := c.least(e); least > 0 && (isTooLarge(err) || errors.Is(err, route.ErrTooLate)) {
-		q.Size = least // then in pieces
-		d, err = c.router.Next(q, c.now)
-	}
 	if err != nil && !some && e.rec.Custodial && !q.Previous.IsNull() {
 		q.Previous = bundle.EID{}
 		d, err = c.router.Next(q, c.now)
 	}
-	return d.Next, err
+	return d, err
 }
 
 func isTooLarge(err error) bool { return errors.Is(err, route.ErrTooLarge) }
 
 // rerouteAll finds next hops anew for everything that is not under way.
 func (c *Core) rerouteAll() {
+	// First everything is given back, since a search is remembered until something is.
+	for _, l := range c.laneOrder {
+		for e := l.residents.first; e != nil && l.waiting > 0; e = e.after {
+			if e.place == placeQueue {
+				c.router.Return(&e.booking)
+			}
+		}
+	}
 	for _, l := range c.laneOrder {
 		if l.waiting == 0 {
 			continue
@@ -57,8 +63,10 @@ func (c *Core) rerouteAll() {
 		for e := l.residents.first; e != nil; e = e.after {
 			switch {
 			case e.place == placeQueue:
-				next, err := c.next(e)
-				if err == nil && next == e.via.Peer {
+				d, err := c.next(e)
+				if err == nil && d.Next == e.via.Peer {
+					c.router.Return(&e.booking) // it may have been displaced and queued anew meanwhile
+					c.reserve(e, &d)
 					continue
 				}
 				item, _ := e.via.queue.Remove(e.rec.Handle)

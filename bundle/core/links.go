@@ -75,7 +75,14 @@ func (c *Core) neighbour(peer bundle.EID) *neighbour {
 
 func (c *Core) makeRouter() {
 	c.router = route.New(c.cfg.Node, c.cfg.Routes)
-	c.router.SetPlan(c.plan)
+	c.router.SetGuard(Guard)
+	c.setPlan(c.plan)
+}
+
+// setPlan takes up a contact plan.
+func (c *Core) setPlan(plan *contact.Plan) {
+	c.plan = plan
+	c.router.SetPlan(plan)
 	c.linkStanding()
 	c.flushNext = 0
 }
