@@ -20,6 +20,7 @@ import (
 	"perigee/bundle/core"
 	"perigee/bundle/dtntime"
 	"perigee/bundle/route"
+	"perigee/bundle/schedule"
 	"perigee/bundle/store"
 	"perigee/convergence"
 )
@@ -66,6 +67,7 @@ type Config struct {
 	PeerAggregate dtntime.Duration                // how long others are taken to; see core.Config, as for the next two
 	ClockError    dtntime.Duration
 	Retransmit    int              // percent
+	Shares        schedule.Shares  // of links
 	StatusReports bool             // send the reports that bundles ask for
 	NoClock       bool             // Clock measures spans of time but does not know the date
 	MaxLifetime   dtntime.Duration // of what passes by without custody; 0 for no limit
@@ -191,7 +193,7 @@ func New(cfg Config) (*Node, error) {
 	c, err := core.New(core.Config{
 		Node: cfg.Node, Neighbours: neighbours, Routes: cfg.Routes, Plan: cfg.Plan,
 		AcceptCustody: cfg.AcceptCustody, Custody: n.custodyPolicy(), Peers: cfg.Peers, Aggregate: cfg.Aggregate,
-		PeerAggregate: cfg.PeerAggregate, ClockError: cfg.ClockError, RetransmitShare: cfg.Retransmit, StatusReports: cfg.StatusReports, NoClock: cfg.NoClock, MaxLifetime: cfg.MaxLifetime, MaxBundle: cfg.MaxBundle,
+		PeerAggregate: cfg.PeerAggregate, ClockError: cfg.ClockError, RetransmitShare: cfg.Retransmit, Shares: cfg.Shares, StatusReports: cfg.StatusReports, NoClock: cfg.NoClock, MaxLifetime: cfg.MaxLifetime, MaxBundle: cfg.MaxBundle,
 		MaxAssembling: cfg.Store.Stats().Quota / assemblingShare, MaxGroup: cfg.Store.Stats().Quota / groupShare, MaxResident: cfg.MaxResident,
 		Registrations: registry.forCore(),
 		NextHandle:    cfg.Store.NextHandle, Counter: cfg.Store.Counter, Stamp: n.stamps.next,

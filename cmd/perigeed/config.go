@@ -74,6 +74,7 @@ type config struct {
 	Listen  []listenConfig `toml:"listen"`
 	Link    []linkConfig   `toml:"link"`
 	Route   []routeConfig  `toml:"route"`
+	Share   shareConfig    `toml:"share"`
 	TCPCL   tcpclConfig    `toml:"tcpcl"`
 	UDP     udpConfig      `toml:"udp"`
 	DTN7    dtn7Config     `toml:"dtn7"`
@@ -157,6 +158,22 @@ type custodyConfig struct {
 type keyConfig struct {
 	Peer bundle.EID `toml:"peer"` // required; the other node
 	File string     `toml:"file"` // required; 32, 48 or 64 bytes in hex, for nobody but the owner to read
+}
+
+// shareConfig is the table [share]: how links are shared.
+type shareConfig struct {
+	// What bundles of a priority get of a link while they wait, although more urgent
+	// ones wait as well, 0 to 100; 0.
+	BulkPercent      int            `toml:"bulk_percent"`
+	NormalPercent    int            `toml:"normal_percent"`
+	ExpeditedPercent int            `toml:"expedited_percent"`
+	Tenant           []tenantConfig `toml:"tenant"`
+}
+
+// tenantConfig is one [[share.tenant]]: a source that shares links with others by weight.
+type tenantConfig struct {
+	Source bundle.EID `toml:"source"` // required; a node or an endpoint
+	Weight int        `toml:"weight"` // required; 1 to 1000, everyone else has 1
 }
 
 // tcpclConfig is the table [tcpcl], for all links of that layer.
@@ -308,6 +325,15 @@ func (c *storeConfig) shares() store.Shares {
 		Custody:  c.CustodyPercent,
 		Priority: [store.Classes]int{c.BulkPercent, c.NormalPercent, c.ExpeditedPercent},
 	}
+}
+
+// shares returns how links are shared.
+func (c *shareConfig) shares() (schedule.Shares, error) {
+	tenants := make([]schedule.Tenant, len(c.Tenant))
+	for i, t := range c.Tenant {
+		tenants[i] = schedule.Tenant{Source: t.Source, Weight: t.Weight}
+	}
+	return schedule.NewShares([...]int{c.BulkPercent, c.NormalPercent, c.ExpeditedPercent}, tenants)
 }
 
 // routes returns the static routes as a table.

@@ -157,6 +157,8 @@ func TestMistakes(t *testing.T) {
 		{"self link", `peer = "ipn:1.0"`, `peer = "ipn:2.0"`, []string{"link[0].peer", "this node"}},
 		{"mode", `"always"`, `"sometimes"`, []string{"link[0].mode", "scheduled"}},
 		{"no plan", `"always"`, `"scheduled"`, []string{"link[0].mode", "no node.contact_plan"}},
+		{"class shares", "[store]", "[share]\nbulk_percent = 60\nnormal_percent = 50\n[store]", []string{"share: ", "110 percent"}},
+		{"tenant", "[store]", "[[share.tenant]]\nsource = \"ipn:3.0\"\n[store]", []string{"share: ", "weight of ipn:3.0 is 0", "1 to 1000"}},
 		{"route via", `via = "ipn:1.0"`, `via = "ipn:9.0"`, []string{"route[0].via", "no [[link]]"}},
 		{"route pattern", `"ipn:*"`, `"ipn:1*"`, []string{"route: ", "ipn:NODE.*"}},
 		{"satellite", "[store]", "[satellite]\nground=\"ipn:1.0\"\n[store]", []string{"satellite: ", "source: set either folder or list"}},

@@ -72,6 +72,9 @@ func (c *config) validate() error {
 	c.validateListens(&p)
 	c.validateLinks(&p)
 	c.validateRoutes(&p)
+	if _, err := c.Share.shares(); err != nil {
+		p.add("share: %w", err)
+	}
 	if c.Satellite != nil {
 		if err := c.Satellite.Validate(); err != nil {
 			p.add("satellite: %w", err)

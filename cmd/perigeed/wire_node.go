@@ -94,6 +94,10 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 	if err != nil {
 		return nil, err
 	}
+	shares, err := c.Share.shares()
+	if err != nil {
+		return nil, err
+	}
 	a := &assembly{plan: new(currentPlan)}
 	a.cfg = node.Config{
 		Node: c.Node.ID, Version: version, Store: s, Clock: new(watchedClock), Log: log.With("part", "node"), Plan: plan,
@@ -105,7 +109,7 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 			return err
 		},
 		AcceptCustody: c.Custody.Accept, Aggregate: c.Custody.Aggregate, PeerAggregate: c.Custody.PeerAggregate,
-		ClockError: c.Node.ClockError, MaxLifetime: c.Node.MaxLifetime, Retransmit: c.Custody.RetransmitPercent,
+		ClockError: c.Node.ClockError, MaxLifetime: c.Node.MaxLifetime, Retransmit: c.Custody.RetransmitPercent, Shares: shares,
 		Custody: core.CustodyPolicy{
 			Custodians: c.Custody.Custodians, Sources: c.Custody.Sources,
 			MaxBundles: c.Custody.MaxBundles, MinLifetime: c.Custody.MinLifetime,
