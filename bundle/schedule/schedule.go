@@ -80,8 +80,9 @@ type Limits struct {
 // Queue holds what waits for one neighbour: by priority, the most urgent first, with
 // signals before all. Of equal priority go
 //
+//   - first transmissions, and retransmissions that expire before the next contact,
+//     before other retransmissions,
 //   - the tenants by their shares,
-//   - first transmissions before retransmissions,
 //   - what expires before the next contact before what does not,
 //   - what has the higher value a byte,
 //   - what expires first,

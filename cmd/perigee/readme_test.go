@@ -26,7 +26,7 @@ func TestSessionsInDocs(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the programs: %v\n%s", err, out)
 	}
-	for _, name := range []string{"README.md", "docs/quickstart.md", "docs/contacts.md", "docs/security.md"} {
+	for _, name := range []string{"README.md", "docs/quickstart.md", "docs/contacts.md", "docs/routing.md", "docs/security.md"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
