@@ -445,7 +445,7 @@ func TestPriority(t *testing.T) {
 	if none.Priority() != PriorityNormal {
 		t.Error("a bundle that says nothing is not normal")
 	}
-	for _, data := range [][]byte{{3}, {0x18, 0xff}, {1, 1}, {}, {0x41, 1}} {
+	for _, data := range [][]byte{{3}, {0x18, 0xff}, {1, 1}, {}, {0x41, 1}, {0x82, 1, 2}, {0x83, 3, 0, 0xf5}, {0x83, 1, 0, 1}, {0x84, 1, 0, 0xf5, 0}} {
 		b := Bundle{Extensions: []Block{{Type: TypePriority, Number: 2, Data: data}}}
 		if b.Priority() != PriorityNormal {
 			t.Errorf("data %x is %s", data, b.Priority())
@@ -453,8 +453,20 @@ func TestPriority(t *testing.T) {
 	}
 	for _, p := range []Priority{PriorityBulk, PriorityNormal, PriorityExpedited} {
 		blk := PriorityBlock(2, p)
-		if got, err := blk.Priority(); err != nil || got != p {
-			t.Errorf("%s comes back as %s, %v", p, got, err)
+		if got, err := blk.Class(); err != nil || got != (Class{Priority: p}) {
+			t.Errorf("%s comes back as %+v, %v", p, got, err)
+		}
+		for _, c := range []Class{{Priority: p}, {p, 7, false}, {p, 0, true}, {p, math.MaxUint64, true}} {
+			blk := ClassBlock(2, c)
+			if got, err := blk.Class(); err != nil || got != c {
+				t.Errorf("%+v comes back as %+v, %v", c, got, err)
+			}
+			for cut := range blk.Data {
+				b := Bundle{Extensions: []Block{{Type: TypePriority, Number: 2, Data: blk.Data[:cut]}}}
+				if got := b.Class(); got != (Class{Priority: PriorityNormal}) {
+					t.Errorf("%x cut to %d is %+v", blk.Data, cut, got)
+				}
+			}
 		}
 		var back Priority
 		if text, _ := p.MarshalText(); back.UnmarshalText(text) != nil || back != p {

@@ -34,8 +34,8 @@ func reread(blk *Block) (Block, error) {
 		h, err := blk.HopCount()
 		return HopCountBlock(blk.Number, h), err
 	case TypePriority:
-		p, err := blk.Priority()
-		return PriorityBlock(blk.Number, p), err
+		c, err := blk.Class()
+		return ClassBlock(blk.Number, c), err
 	case TypeCustody:
 		c, err := blk.Custody()
 		return CustodyBlock(blk.Number, c), err

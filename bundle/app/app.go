@@ -43,6 +43,12 @@ type Outgoing struct {
 	Custody    bool
 	Lifetime   dtntime.Duration // 0: 24 hours
 	Priority   bundle.Priority
+	// Value is what the bundle is worth, in any unit that all bundles of the node's
+	// applications share: of equal priority, what is worth more a byte goes first.
+	Value uint64
+	// Critical sends a copy over every neighbour that leads to the destination in
+	// time. It cannot be under custody.
+	Critical bool
 
 	// Payload is read to its end. Length is its length in bytes, or negative
 	// when it is not known; a known length saves a copy.

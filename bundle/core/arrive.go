@@ -207,9 +207,10 @@ func (c *Core) stored(rec store.Record, link LinkID, peer bundle.EID) {
 func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 	b := a.Bundle
 	age, hasAge := b.Age()
+	class := b.Class()
 	rec := store.Record{
 		ID: id, Destination: b.Primary.Destination, ReportTo: b.Primary.ReportTo, Flags: b.Primary.Flags,
-		Priority: b.Priority(), Duty: store.DutyForward,
+		Priority: class.Priority, Value: class.Value, Duty: store.DutyForward,
 		Received: c.now, Expiry: c.expiry(b), AgeReceived: age, HasAge: hasAge,
 		HeaderLen: a.HeaderLen, PayloadLen: int64(b.Payload.Length), Size: a.Size,
 		Previous: c.from(a),
@@ -228,6 +229,7 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 	if a.Link == 0 {
 		rec.Priority = a.Priority
 		rec.Custodial = a.Custody
+		c.spreadOver(a, &rec, class.Critical)
 		rec.Handle = c.cfg.NextHandle()
 		return rec, c.fits(&rec)
 	}
@@ -246,6 +248,7 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 			}
 		}
 	}
+	c.spreadOver(a, &rec, class.Critical)
 	c.pare(&rec)
 	rec.Handle = c.cfg.NextHandle()
 	return rec, nil

@@ -36,6 +36,9 @@ type Config struct {
 	RetransmitShare int
 	// Shares says how links are shared among sources and classes of bundles.
 	Shares schedule.Shares
+	// Flood sends bundles that are not under custody, and that neither routes nor the
+	// plan have a way for, to every neighbour.
+	Flood bool
 	// StatusReports lets this node send the status reports that bundles ask for.
 	StatusReports bool
 	// NoClock tells that the time given to Step measures spans only: bundles are

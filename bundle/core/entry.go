@@ -226,7 +226,7 @@ func (c *Core) item(e *entry, again bool) schedule.Item {
 	return schedule.Item{
 		Handle: rec.Handle, Size: rec.Size, Priority: rec.Priority, Retransmission: again, Expiry: rec.Expiry,
 		Signal: rec.Flags&bundle.FlagAdminRecord != 0 && rec.Priority == bundle.PriorityExpedited && rec.Size <= maxSignal,
-		Tenant: c.cfg.Shares.TenantOf(rec.ID.Source),
+		Value:  rec.Value, Tenant: c.cfg.Shares.TenantOf(rec.ID.Source),
 	}
 }
 

@@ -68,6 +68,7 @@ type Config struct {
 	ClockError    dtntime.Duration
 	Retransmit    int              // percent
 	Shares        schedule.Shares  // of links
+	Flood         bool             // send what has no route to every neighbour; see core.Config
 	StatusReports bool             // send the reports that bundles ask for
 	NoClock       bool             // Clock measures spans of time but does not know the date
 	MaxLifetime   dtntime.Duration // of what passes by without custody; 0 for no limit
@@ -193,7 +194,7 @@ func New(cfg Config) (*Node, error) {
 	c, err := core.New(core.Config{
 		Node: cfg.Node, Neighbours: neighbours, Routes: cfg.Routes, Plan: cfg.Plan,
 		AcceptCustody: cfg.AcceptCustody, Custody: n.custodyPolicy(), Peers: cfg.Peers, Aggregate: cfg.Aggregate,
-		PeerAggregate: cfg.PeerAggregate, ClockError: cfg.ClockError, RetransmitShare: cfg.Retransmit, Shares: cfg.Shares, StatusReports: cfg.StatusReports, NoClock: cfg.NoClock, MaxLifetime: cfg.MaxLifetime, MaxBundle: cfg.MaxBundle,
+		PeerAggregate: cfg.PeerAggregate, ClockError: cfg.ClockError, RetransmitShare: cfg.Retransmit, Shares: cfg.Shares, Flood: cfg.Flood, StatusReports: cfg.StatusReports, NoClock: cfg.NoClock, MaxLifetime: cfg.MaxLifetime, MaxBundle: cfg.MaxBundle,
 		MaxAssembling: cfg.Store.Stats().Quota / assemblingShare, MaxGroup: cfg.Store.Stats().Quota / groupShare, MaxResident: cfg.MaxResident,
 		Registrations: registry.forCore(),
 		NextHandle:    cfg.Store.NextHandle, Counter: cfg.Store.Counter, Stamp: n.stamps.next,

@@ -89,6 +89,8 @@ func (n *Node) checkOutgoing(out *app.Outgoing) error {
 		return fmt.Errorf("%w: compressed reports need an endpoint to go to", app.ErrRejected)
 	case out.Custody && !out.To.IsSingleton():
 		return fmt.Errorf("%w: custody needs one destination, and %s may be several", app.ErrRejected, out.To)
+	case out.Custody && out.Critical:
+		return fmt.Errorf("%w: a critical bundle goes over every neighbour, so it cannot be under custody", app.ErrRejected)
 	case n.cfg.MaxBundle > 0 && out.Length > n.cfg.MaxBundle:
 		return fmt.Errorf("%w: payload of %d bytes is larger than this node's limit of %d", app.ErrRejected, out.Length, n.cfg.MaxBundle)
 	}
@@ -109,8 +111,9 @@ func (n *Node) compose(out *app.Outgoing, length int64) (*bundle.Bundle, error) 
 		b.Primary.Flags |= bundle.FlagMustNotFragment
 	}
 	b.SetExtension(bundle.HopCountBlock(0, bundle.HopCount{Limit: hopLimit}))
-	if out.Priority != bundle.PriorityNormal {
-		b.SetExtension(bundle.PriorityBlock(0, out.Priority))
+	class := bundle.Class{Priority: out.Priority, Value: out.Value, Critical: out.Critical}
+	if class != (bundle.Class{Priority: bundle.PriorityNormal}) {
+		b.SetExtension(bundle.ClassBlock(0, class))
 	}
 	if n.cfg.NoClock {
 		b.SetExtension(bundle.BundleAgeBlock(0, 0))

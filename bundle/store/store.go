@@ -134,6 +134,9 @@ type Record struct {
 	// Attempts counts the transmissions under Own.
 	Attempts uint32
 
+	// Value is what the bundle is worth, as its priority block says.
+	Value uint64
+
 	// Spread is what is left to be done under DutyGroup.
 	Spread Spread
 

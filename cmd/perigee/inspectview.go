@@ -103,7 +103,9 @@ func content(b *bundle.Bundle, blk *bundle.Block) string {
 	case bundle.TypeBundleAge:
 		text, err = describe(blk.BundleAge())
 	case bundle.TypePriority:
-		text, err = describe(blk.Priority())
+		var c bundle.Class
+		c, err = blk.Class()
+		text = c.String()
 	case bundle.TypeHopCount:
 		var h bundle.HopCount
 		h, err = blk.HopCount()

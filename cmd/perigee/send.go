@@ -30,6 +30,8 @@ type sendOptions struct {
 	custody    bool
 	lifetime   time.Duration
 	priority   bundle.Priority
+	value      uint64
+	critical   bool
 	noProgress bool
 }
 
@@ -62,6 +64,8 @@ its store is full.`,
 	f.BoolVar(&opts.custody, "custody", false, "send the bundle under custody: each node keeps it until the next has it safe")
 	f.DurationVar(&opts.lifetime, "lifetime", 24*time.Hour, "how long the bundle is of use")
 	f.TextVar(&opts.priority, "priority", bundle.PriorityNormal, "class of service: `bulk`, normal or expedited")
+	f.Uint64Var(&opts.value, "value", 0, "what the bundle is worth to you, as a `number`: of equal priority, what is worth more a byte goes first")
+	f.BoolVar(&opts.critical, "critical", false, "send a copy over every neighbour that leads there in time; not with --custody")
 	f.BoolVar(&opts.noProgress, "no-progress", false, "show no progress bar on a terminal")
 	_ = cmd.RegisterFlagCompletionFunc("priority", cobra.FixedCompletions([]string{"bulk", "normal", "expedited"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("report", cobra.FixedCompletions([]string{"received", "forwarded", "delivered", "deleted"}, cobra.ShellCompDirectiveNoFileComp))
@@ -112,13 +116,15 @@ func runSend(ctx context.Context, e *env, client app.Client, opts sendOptions) e
 func (o *sendOptions) outgoing() (app.Outgoing, error) {
 	out := app.Outgoing{
 		To: o.to, From: o.from, ReportTo: o.reportTo, Custody: o.custody,
-		Lifetime: dtntime.Of(o.lifetime), Priority: o.priority,
+		Lifetime: dtntime.Of(o.lifetime), Priority: o.priority, Value: o.value, Critical: o.critical,
 	}
 	switch {
 	case o.to.IsNull():
 		return out, usagef("send: a destination is missing; give --to EID")
 	case o.lifetime <= 0:
 		return out, usagef("send: --lifetime %s is not above zero", o.lifetime)
+	case o.critical && o.custody:
+		return out, usagef("send: a critical bundle goes over every neighbour, so it cannot be under custody; drop --critical or --custody")
 	case len(o.reports)+len(o.compressed) > 0 && o.reportTo.IsNull():
 		return out, usagef("send: --report and --report-compressed need --report-to EID")
 	}

@@ -110,6 +110,8 @@ type nodeConfig struct {
 	// MaxLifetime is how long what passes by without custody is kept; "0s", for as
 	// long as it lives.
 	MaxLifetime dtntime.Duration `toml:"max_lifetime"`
+	// Flood sends what has no route to every neighbour; false.
+	Flood bool `toml:"flood"`
 	// StatusReports sends the reports that bundles ask for; false.
 	StatusReports bool `toml:"status_reports"`
 }

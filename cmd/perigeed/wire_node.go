@@ -109,7 +109,7 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 			return err
 		},
 		AcceptCustody: c.Custody.Accept, Aggregate: c.Custody.Aggregate, PeerAggregate: c.Custody.PeerAggregate,
-		ClockError: c.Node.ClockError, MaxLifetime: c.Node.MaxLifetime, Retransmit: c.Custody.RetransmitPercent, Shares: shares,
+		ClockError: c.Node.ClockError, MaxLifetime: c.Node.MaxLifetime, Retransmit: c.Custody.RetransmitPercent, Shares: shares, Flood: c.Node.Flood,
 		Custody: core.CustodyPolicy{
 			Custodians: c.Custody.Custodians, Sources: c.Custody.Sources,
 			MaxBundles: c.Custody.MaxBundles, MinLifetime: c.Custody.MinLifetime,

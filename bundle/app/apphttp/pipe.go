@@ -246,7 +246,11 @@ func appendOutgoing(dst []byte, out *app.Outgoing) []byte {
 	if out.Custody {
 		custody = 1
 	}
-	for _, n := range []uint64{uint64(out.Reports), uint64(out.Lifetime), custody, uint64(out.Compressed)} {
+	critical := uint64(0)
+	if out.Critical {
+		critical = 1
+	}
+	for _, n := range []uint64{uint64(out.Reports), uint64(out.Lifetime), custody, uint64(out.Compressed), out.Value, critical} {
 		dst = binary.AppendUvarint(dst, n)
 	}
 	return dst
@@ -263,6 +267,8 @@ func readOutgoing(b *body) app.Outgoing {
 	out.Lifetime = dtntime.Duration(b.number())
 	out.Custody = b.number() != 0
 	out.Compressed = bundle.ReportingFlags(b.number())
+	out.Value = b.number()
+	out.Critical = b.number() != 0
 	return out
 }
 

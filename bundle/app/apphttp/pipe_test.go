@@ -20,7 +20,7 @@ import (
 func sampleFrames() (app.Outgoing, []byte, app.Delivery, []byte) {
 	out := app.Outgoing{
 		To: bundle.IPN(2, 11), From: bundle.DTN("sat-17", "agent"), Reports: bundle.FlagReportDelivered,
-		Custody: true, Lifetime: 1 << 40, Priority: bundle.PriorityExpedited, Compressed: bundle.ReportingCustodyRefused,
+		Custody: true, Lifetime: 1 << 40, Priority: bundle.PriorityExpedited, Value: 1 << 40, Critical: true, Compressed: bundle.ReportingCustodyRefused,
 	}
 	d := app.Delivery{
 		ID:     bundle.ID{Source: bundle.IPN(1, 7), Created: bundle.Timestamp{Time: 833587200000, Sequence: 9}},

@@ -27,6 +27,8 @@ func query(out app.Outgoing) url.Values {
 		"lifetime": {strconv.FormatUint(uint64(out.Lifetime), 10)},
 		"priority": {out.Priority.String()},
 
+		"value":      {strconv.FormatUint(out.Value, 10)},
+		"critical":   {strconv.FormatBool(out.Critical)},
 		"compressed": {strconv.FormatUint(uint64(out.Compressed), 10)},
 	}
 }
@@ -50,6 +52,12 @@ func outgoing(values url.Values) (app.Outgoing, error) {
 	compressed, err := number(values, "compressed")
 	if err != nil {
 		return out, err
+	}
+	if out.Value, err = number(values, "value"); err != nil {
+		return out, err
+	}
+	if out.Critical, err = strconv.ParseBool(values.Get("critical")); err != nil {
+		return out, fmt.Errorf("%w: critical=%q is neither true nor false", errMalformed, values.Get("critical"))
 	}
 	out.Reports, out.Lifetime, out.Compressed = bundle.Flags(reports), dtntime.Duration(lifetime), bundle.ReportingFlags(compressed)
 	if out.Custody, err = strconv.ParseBool(values.Get("custody")); err != nil {

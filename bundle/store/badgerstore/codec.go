@@ -65,11 +65,12 @@ const (
 	markSpread
 	markReporting
 	markPared
+	markValue
 )
 
 func recordMarks(r *store.Record) byte {
 	return boolByte(r.HasAge)*markAge | boolByte(r.Custodial)*markCustodial | boolByte(r.Forwarded > 0)*markForwarded |
-		boolByte(r.Pared)*markPared | boolByte(r.Spread != "")*markSpread | boolByte(r.Reporting != "")*markReporting
+		boolByte(r.Pared)*markPared | boolByte(r.Value > 0)*markValue | boolByte(r.Spread != "")*markSpread | boolByte(r.Reporting != "")*markReporting
 }
 
 // appendRecord appends r.
@@ -93,6 +94,9 @@ func appendRecord(b []byte, r *store.Record) []byte {
 	}
 	if r.Forwarded > 0 {
 		b = binary.AppendUvarint(b, uint64(r.Forwarded))
+	}
+	if r.Value > 0 {
+		b = binary.AppendUvarint(b, r.Value)
 	}
 	if r.Spread != "" {
 		b = binary.AppendUvarint(b, uint64(len(r.Spread)))
@@ -245,6 +249,9 @@ func (d *decoder) record() store.Record {
 	}
 	if marks&markForwarded != 0 {
 		r.Forwarded = d.size()
+	}
+	if marks&markValue != 0 {
+		r.Value = d.uint()
 	}
 	if marks&markSpread != 0 {
 		r.Spread = store.Spread(d.text(store.MaxSpread))

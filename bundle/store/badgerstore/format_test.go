@@ -33,6 +33,7 @@ func records() []store.Record {
 		From: store.Episode{Custodian: bundle.DTN("x", ""), SeqID: math.MaxUint64, SeqNum: 1},
 		Own:  store.Episode{Custodian: bundle.IPN(5, 0), SeqID: 2, SeqNum: math.MaxUint64},
 
+		Value:     math.MaxUint64,
 		Spread:    store.Spread(strings.Repeat("9", store.MaxSpread)),
 		Reporting: store.Reporting(strings.Repeat("8", store.MaxReporting)),
 	}
