@@ -101,7 +101,7 @@ func (w *everyWay) from(node int32, at dtntime.Time, likely float64) {
 }
 
 func (w *everyWay) may(root bool, to int32) bool {
-	return !w.seen[to] && (to != w.d.shunned || to == w.d.to) && !(root && w.d.exclude != nil && w.d.exclude(to)) &&
+	return !w.seen[to] && (to != w.d.shunned || to == w.d.to) && (!root || w.d.exclude == nil || !w.d.exclude(to)) &&
 		(!root || w.d.first == none || w.d.first == to)
 }
 

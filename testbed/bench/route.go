@@ -98,11 +98,11 @@ func routePlan() (*contact.Plan, error) {
 	for len(contacts) < routeContacts {
 		from, to := 1+rng.Uint64N(routeNodes), 1+rng.Uint64N(routeNodes)
 		slot := rng.Uint64N(uint64(dtntime.Day / span))
-		if at := [3]uint64{from, to, slot}; from == to || taken[at] {
+		at := [3]uint64{from, to, slot}
+		if from == to || taken[at] {
 			continue
-		} else {
-			taken[at] = true
 		}
+		taken[at] = true
 		start := dtntime.Time(slot)*dtntime.Time(span) + 1000
 		contacts = append(contacts, contact.Contact{
 			From: bundle.IPN(from, 0), To: bundle.IPN(to, 0), Start: start, End: start.Add(span - dtntime.Second),
