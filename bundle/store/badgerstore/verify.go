@@ -156,7 +156,7 @@ func (v *verifier) segment(ctx context.Context, num uint64, last bool) error {
 	if err != nil {
 		return err
 	}
-	defer done() // read only
+	defer func() { _ = done() }() // read only
 	size := v.segments[num]
 	_, key, err := segmentHeaderOf(f, num)
 	if errors.Is(err, errSegmentHeader) {
