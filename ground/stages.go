@@ -72,7 +72,7 @@ func (g *Ground) train(ctx context.Context) error {
 	if err != nil {
 		return &roundError{err}
 	}
-	var samples []train.Sample
+	var data train.Data
 	err = g.withEngine(base, func(e models.Engine) error {
 		for _, id := range g.state.Learn {
 			k, ok := g.library.get(id)
@@ -83,14 +83,14 @@ func (g *Ground) train(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			samples = append(samples, train.Sample{Features: f, Truth: k.Truth})
+			data.Learn = append(data.Learn, train.Sample{Features: f, Truth: k.Truth})
 		}
 		return nil
 	})
 	if err != nil {
 		return &roundError{err}
 	}
-	trained, err := train.Head(ctx, base, samples, g.trainOptions())
+	trained, err := train.Head(ctx, base, data, g.trainOptions())
 	if err != nil {
 		return &roundError{err}
 	}

@@ -18,12 +18,15 @@ type builder struct {
 	vars  *variables
 	built map[int][]feature // by layer; more than one is a joined map
 	nodes map[*variable]*gorgonia.Node
+
+	products *products
 }
 
 func newBuilder(net *models.Network, vars *variables) *builder {
 	b := &builder{
 		graph: gorgonia.NewGraph(), net: net, vars: vars,
 		convs: make(map[int]models.Conv), built: make(map[int][]feature), nodes: make(map[*variable]*gorgonia.Node),
+		products: newProducts(),
 	}
 	for _, conv := range net.HeadConvs() {
 		b.convs[conv.Layer] = conv
@@ -98,14 +101,13 @@ func (b *builder) add(i int) ([]feature, error) {
 }
 
 func (b *builder) convolution(i int, activation models.Activation, inputs []feature) (feature, error) {
-	conv := &convolution{Conv: b.convs[i], inputs: inputs}
 	v := b.vars.byLayer[i]
-	weights, err := b.weights(v, conv)
+	p, err := b.parameters(v)
 	if err != nil {
 		return feature{}, err
 	}
-	bias := b.variable(&v.bias)
-	node, err := conv.apply(weights, bias, v.trained)
+	conv := &convolution{Conv: b.convs[i], products: b.products, inputs: inputs}
+	node, err := conv.apply(p)
 	if err == nil && activation == models.Leaky {
 		node, err = leaky(i, node)
 	}
@@ -116,14 +118,16 @@ func (b *builder) convolution(i int, activation models.Activation, inputs []feat
 	return out, err
 }
 
-// weights returns the node of a convolution's weights: a variable, or a fixed
-// matrix and the product of two narrow ones.
-func (b *builder) weights(v *convVariables, conv *convolution) (*gorgonia.Node, error) {
-	base := b.variable(&v.weights)
+// parameters returns the nodes of a convolution's parameters.
+func (b *builder) parameters(v *convVariables) (parameters, error) {
+	p := parameters{weights: b.variable(&v.weights), bias: b.variable(&v.bias), trained: v.trained, dense: v.dense}
 	if v.left.value == nil {
-		return base, nil
+		return p, nil
 	}
-	return factored(conv.Layer, base, b.variable(&v.left), b.variable(&v.right))
+	p.left, p.right = b.variable(&v.left), b.variable(&v.right)
+	var err error
+	p.weights, err = factored(v.layer, p.weights, p.left, p.right)
+	return p, err
 }
 
 // variable returns the node of a variable, made at the first call.

@@ -45,14 +45,14 @@ const (
 // matrix of anchors x targetFields by pixels. The sums are not averaged.
 func yoloLoss(layer, classes int, raw, target *gorgonia.Node) (*gorgonia.Node, error) {
 	area := raw.Shape()[1]
-	k := &kernel{name: fmt.Sprintf("loss %d", layer), wrt: []bool{true, false}}
+	k := &operator{name: fmt.Sprintf("loss %d", layer), wrt: []bool{true, false}}
 	k.run = func(in [][]float32, out []float32) {
 		var sum float64
 		eachTerm(in[0], in[1], area, classes, func(_ int, value, _ float64) { sum += value })
 		out[0] = float32(sum)
 	}
 	k.diff = func(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
-		d := &kernel{name: fmt.Sprintf("gradient of loss %d", layer), run: func(in [][]float32, out []float32) {
+		d := &operator{name: fmt.Sprintf("gradient of loss %d", layer), run: func(in [][]float32, out []float32) {
 			clear(out)
 			scale := float64(in[2][0])
 			eachTerm(in[0], in[1], area, classes, func(at int, _, slope float64) { out[at] = float32(slope * scale) })

@@ -10,11 +10,11 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// kernel is a gorgonia operator whose work is a plain Go function over float32
-// slices. Maps are matrices of channels by pixels. A kernel owns its result and
-// overwrites it in the next run, so a graph with kernels belongs to one lane,
+// operator is a gorgonia operator whose work is a plain Go function over float32
+// slices. Maps are matrices of channels by pixels. It owns its result and
+// overwrites it in the next run, so a graph with operators belongs to one lane,
 // and what a run leaves must be read before the next.
-type kernel struct {
+type operator struct {
 	name   string // unique in its graph
 	in     []hm.Type
 	shape  tensor.Shape // of the result; none for a scalar
@@ -24,13 +24,13 @@ type kernel struct {
 	result *tensor.Dense // nil for a scalar
 }
 
-// The types that kernels take and give.
+// The types that operators take and give.
 func matrixType() hm.Type { return gorgonia.TensorType{Dims: 2, Of: gorgonia.Float32} }
 func vectorType() hm.Type { return gorgonia.TensorType{Dims: 1, Of: gorgonia.Float32} }
 func scalarType() hm.Type { return gorgonia.Float32 }
 
-// apply makes the node of a kernel with a result of the given shape.
-func (k *kernel) apply(shape tensor.Shape, inputs ...*gorgonia.Node) (*gorgonia.Node, error) {
+// apply makes the node of an operator with a result of the given shape.
+func (k *operator) apply(shape tensor.Shape, inputs ...*gorgonia.Node) (*gorgonia.Node, error) {
 	k.shape = shape
 	for _, input := range inputs {
 		switch input.Dims() {
@@ -53,10 +53,10 @@ func (k *kernel) apply(shape tensor.Shape, inputs ...*gorgonia.Node) (*gorgonia.
 }
 
 // Arity is part of gorgonia.Op, as are the following methods.
-func (k *kernel) Arity() int { return len(k.in) }
+func (k *operator) Arity() int { return len(k.in) }
 
 // Type returns the function type of the operator.
-func (k *kernel) Type() hm.Type {
+func (k *operator) Type() hm.Type {
 	out := scalarType()
 	switch k.shape.Dims() {
 	case 1:
@@ -68,10 +68,12 @@ func (k *kernel) Type() hm.Type {
 }
 
 // InferShape returns the shape of the result.
-func (k *kernel) InferShape(...gorgonia.DimSizer) (tensor.Shape, error) { return k.shape.Clone(), nil }
+func (k *operator) InferShape(...gorgonia.DimSizer) (tensor.Shape, error) {
+	return k.shape.Clone(), nil
+}
 
 // Do runs the operator.
-func (k *kernel) Do(inputs ...gorgonia.Value) (gorgonia.Value, error) {
+func (k *operator) Do(inputs ...gorgonia.Value) (gorgonia.Value, error) {
 	in := make([][]float32, len(inputs))
 	for i, input := range inputs {
 		data, err := floats(input)
@@ -105,29 +107,29 @@ func floats(v gorgonia.Value) ([]float32, error) {
 }
 
 // ReturnsPtr tells that the result may not be edited in place by others.
-func (k *kernel) ReturnsPtr() bool { return false }
+func (k *operator) ReturnsPtr() bool { return false }
 
 // CallsExtern tells that no foreign code is called.
-func (k *kernel) CallsExtern() bool { return false }
+func (k *operator) CallsExtern() bool { return false }
 
 // OverwritesInput tells that no input is written to.
-func (k *kernel) OverwritesInput() int { return -1 }
+func (k *operator) OverwritesInput() int { return -1 }
 
 // WriteHash names the operator.
-func (k *kernel) WriteHash(h hash.Hash) { fmt.Fprint(h, "perigee ", k.name) }
+func (k *operator) WriteHash(h hash.Hash) { fmt.Fprint(h, "perigee ", k.name) }
 
 // Hashcode names the operator.
-func (k *kernel) Hashcode() uint32 {
+func (k *operator) Hashcode() uint32 {
 	h := fnv.New32a()
 	k.WriteHash(h)
 	return h.Sum32()
 }
 
 // String names the operator.
-func (k *kernel) String() string { return k.name }
+func (k *operator) String() string { return k.name }
 
 // DiffWRT is part of gorgonia.SDOp: it tells which inputs have a gradient.
-func (k *kernel) DiffWRT(inputs int) []bool {
+func (k *operator) DiffWRT(inputs int) []bool {
 	if k.wrt == nil {
 		return make([]bool, inputs)
 	}
@@ -135,7 +137,7 @@ func (k *kernel) DiffWRT(inputs int) []bool {
 }
 
 // SymDiff is part of gorgonia.SDOp: it returns the nodes of the gradients.
-func (k *kernel) SymDiff(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Nodes, error) {
+func (k *operator) SymDiff(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 	if k.diff == nil {
 		return nil, fmt.Errorf("differentiate %s: it has no gradient", k.name)
 	}

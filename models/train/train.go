@@ -1,12 +1,14 @@
 // Package train retrains the head of a network on the ground, from features
-// that the frozen backbone made once. It builds the head as a gorgonia graph,
-// lets gorgonia differentiate it and gorgonia's Adam step it; the heavy
-// operators are its own, on vek32's vector kernels.
+// that the frozen backbone made once. It builds the head as a gorgonia graph and
+// lets gorgonia differentiate it; the heavy operators are its own, on vek32's
+// vector kernels, and so is the solver, Adam, so that its state can be kept.
 //
 // Training is reproducible: the same network, samples and options give the same
-// head bit for bit on the same kind of machine, whatever the number of threads.
-// Another machine may round differently, so what is trained is shipped, never
-// trained again elsewhere to compare.
+// head bit for bit on the same kind of machine, whatever the number of threads
+// and however often it is interrupted. Another machine may round differently, so
+// what is trained is shipped, never trained again elsewhere to compare.
+//
+// A program of another kind may train in its place, over a folder (Program).
 //
 // The package knows nothing of pictures, files of the ground or links.
 package train
@@ -15,14 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"time"
-
-	"golang.org/x/sync/errgroup"
-
-	"github.com/viterin/vek/vek32"
-	"gorgonia.org/gorgonia"
 
 	"perigee/models"
 )
@@ -42,6 +37,17 @@ var ErrDiverged = errors.New("training diverged")
 type Sample struct {
 	Features models.Features
 	Truth    []models.Truth
+}
+
+// Data is what a training is given.
+type Data struct {
+	Learn []Sample // seen in every epoch
+	// Replay are older samples, of which every epoch sees a share, so that the
+	// network does not forget what it knew. None is fine.
+	Replay []Sample
+	// Check are samples that are never learnt from. When there are any, the
+	// network of the epoch with the least loss on them is the result.
+	Check []Sample
 }
 
 // Layers says which convolutions of the head are trained.
@@ -69,8 +75,16 @@ type Options struct {
 	// of that rank: a change that is small to send.
 	Rank int
 
-	Progress func(Progress)   // called after every step, from the goroutine of Head; may be nil
-	Now      func() time.Time // clock for Progress.Left; nil leaves it zero
+	// ReplayShare is the share of replayed samples in every epoch, from 0 to
+	// below 1; default a quarter. Without samples to replay it has no meaning.
+	ReplayShare float64
+	// Patience is how many epochs may pass without a lower loss on the check
+	// samples before the training ends; default 3.
+	Patience int
+
+	Checkpoint Checkpoint       // keeps the state of the training; nil: nobody does
+	Progress   func(Progress)   // called after every step, from the goroutine of Head; may be nil
+	Now        func() time.Time // clock for Progress.Left; nil leaves it zero
 }
 
 // Progress tells how far a training is.
@@ -78,6 +92,7 @@ type Progress struct {
 	Epoch, Epochs int           // from 1
 	Step, Steps   int           // of the whole training, from 1
 	Loss          float64       // mean of the step, per sample
+	CheckLoss     float64       // mean of the check samples behind the last whole epoch
 	Left          time.Duration // estimate; zero without a clock
 }
 
@@ -103,6 +118,10 @@ func (o Options) withDefaults() (Options, error) {
 	set(&o.Epochs, 10)
 	set(&o.Batch, 8)
 	set(&o.Threads, lanes)
+	set(&o.Patience, 3)
+	if o.ReplayShare == 0 {
+		o.ReplayShare = 0.25
+	}
 	if o.LearningRate == 0 {
 		o.LearningRate = 1e-3
 	}
@@ -118,10 +137,13 @@ func (o Options) withDefaults() (Options, error) {
 	if !(o.LearningRate > 0 && o.LearningRate <= 1) || !(o.FinalRate > 0 && o.FinalRate <= 1) {
 		return o, fmt.Errorf("%w: learning rates %g and %g, want above 0 and up to 1", ErrOptions, o.LearningRate, o.FinalRate)
 	}
+	if !(o.ReplayShare > 0 && o.ReplayShare < 1) {
+		return o, fmt.Errorf("%w: a share of %g is replayed, want 0 to below 1", ErrOptions, o.ReplayShare)
+	}
 	return o, errors.Join(
 		inside("epochs", o.Epochs, 1, MaxEpochs), inside("batch", o.Batch, 1, MaxBatch),
 		inside("threads", o.Threads, 1, lanes), inside("rank", o.Rank, 0, MaxRank),
-		inside("layers", int(o.Layers), int(All), int(Last)))
+		inside("layers", int(o.Layers), int(All), int(Last)), inside("patience", o.Patience, 1, MaxEpochs))
 }
 
 // Head returns a network with the backbone of net and a head retrained on the
@@ -131,29 +153,44 @@ func (o Options) withDefaults() (Options, error) {
 // ErrOptions, ErrSample, ErrDiverged or the context's error.
 //
 // A step of a whole yolov3-tiny head needs about 250 MB besides the samples.
-func Head(ctx context.Context, net *models.Network, samples []Sample, opts Options) (*models.Network, error) {
+func Head(ctx context.Context, net *models.Network, data Data, opts Options) (*models.Network, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("train head: %w", err)
 	}
-	if err := checkSamples(net, samples); err != nil {
+	if err := data.check(net); err != nil {
 		return nil, fmt.Errorf("train head: %w", err)
 	}
-	t, err := newTrainer(ctx, net, samples, opts)
+	t, err := newTrainer(ctx, net, data, opts)
 	if err != nil {
 		return nil, fmt.Errorf("train head: %w", err)
 	}
-	err = errors.Join(t.run(ctx), t.close())
-	if err != nil {
+	err = t.resume()
+	if err == nil {
+		err = t.run(ctx)
+	}
+	if err := errors.Join(err, t.close()); err != nil {
 		return nil, fmt.Errorf("train head: %w", err)
 	}
 	return net.WithHead(t.vars.head())
 }
 
-func checkSamples(net *models.Network, samples []Sample) error {
-	if len(samples) == 0 || len(samples) > MaxSamples {
-		return fmt.Errorf("%w: %d samples, want 1 to %d", ErrSample, len(samples), MaxSamples)
+func (d Data) check(net *models.Network) error {
+	if n := len(d.Learn); n == 0 || n+len(d.Replay)+len(d.Check) > MaxSamples {
+		return fmt.Errorf("%w: %d samples to learn from, want at least 1 and %d in all at most", ErrSample, n, MaxSamples)
 	}
+	for _, side := range []struct {
+		name    string
+		samples []Sample
+	}{{"learn", d.Learn}, {"replay", d.Replay}, {"check", d.Check}} {
+		if err := checkSamples(net, side.samples); err != nil {
+			return fmt.Errorf("%s: %w", side.name, err)
+		}
+	}
+	return nil
+}
+
+func checkSamples(net *models.Network, samples []Sample) error {
 	taps := net.Taps()
 	for i, s := range samples {
 		if len(s.Features) != len(taps) {
@@ -186,154 +223,4 @@ func checkTruth(t models.Truth, classes int) error {
 		return fmt.Errorf("box %v, want its centre in the picture and a size of 1e-4 to 2", b)
 	}
 	return nil
-}
-
-// trainer holds what a training needs between steps.
-type trainer struct {
-	opts     Options
-	vars     *variables
-	lanes    []*lane
-	solver   *gorgonia.AdamSolver
-	rng      *rand.Rand
-	examples []example
-}
-
-func newTrainer(ctx context.Context, net *models.Network, samples []Sample, opts Options) (*trainer, error) {
-	t := &trainer{opts: opts, rng: rand.New(rand.NewPCG(opts.Seed, 0x747261696e))}
-	t.vars = newVariables(net, opts.Layers, opts.Rank, t.rng)
-	t.solver = gorgonia.NewAdamSolver(gorgonia.WithLearnRate(opts.LearningRate))
-	from, err := t.prepare(ctx, net, samples)
-	if err != nil {
-		return nil, err
-	}
-	for range lanes {
-		l, err := newLane(net, t.vars, from)
-		if err != nil {
-			return nil, errors.Join(err, t.close())
-		}
-		t.lanes = append(t.lanes, l)
-	}
-	return t, nil
-}
-
-// prepare turns samples into examples and returns the layers that the training
-// graph starts from. What lies before them does not change, so it is computed
-// once.
-func (t *trainer) prepare(ctx context.Context, net *models.Network, samples []Sample) (from []int, err error) {
-	outs := outputs(net)
-	from = net.Taps()
-	var fixed *stem
-	if t.opts.Layers == Last {
-		from = nil
-		for _, out := range outs {
-			if kind := net.Graph().Layers[out.layer-1].Kind; kind != models.Convolution {
-				return nil, fmt.Errorf("%w: layer %d before a YOLO layer is %s, want convolutional", ErrOptions, out.layer-1, kind)
-			}
-			from = append(from, out.layer-2)
-		}
-		if fixed, err = newStem(net, t.vars, net.Taps(), from); err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, fixed.close()) }()
-	}
-	for _, s := range samples {
-		e := example{targets: assign(outs, net.Input(), s.Truth)}
-		for _, f := range s.Features {
-			e.maps = append(e.maps, f.Data)
-		}
-		if fixed != nil {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			if e.maps, err = fixed.run(e.maps); err != nil {
-				return nil, err
-			}
-		}
-		t.examples = append(t.examples, e)
-	}
-	return from, nil
-}
-
-func (t *trainer) close() error {
-	var errs []error
-	for _, l := range t.lanes {
-		errs = append(errs, l.close())
-	}
-	return errors.Join(errs...)
-}
-
-// run does all epochs.
-func (t *trainer) run(ctx context.Context) error {
-	perEpoch := (len(t.examples) + t.opts.Batch - 1) / t.opts.Batch
-	p := Progress{Epochs: t.opts.Epochs, Steps: perEpoch * t.opts.Epochs}
-	var start time.Time
-	if t.opts.Now != nil {
-		start = t.opts.Now()
-	}
-	for p.Epoch = 1; p.Epoch <= t.opts.Epochs; p.Epoch++ {
-		order := t.rng.Perm(len(t.examples))
-		for at := 0; at < len(order); at += t.opts.Batch {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			p.Step++
-			loss, err := t.step(order[at:min(at+t.opts.Batch, len(order))], p)
-			if err != nil {
-				return fmt.Errorf("step %d of %d: %w", p.Step, p.Steps, err)
-			}
-			p.Loss = loss
-			if t.opts.Now != nil {
-				p.Left = t.opts.Now().Sub(start) * time.Duration(p.Steps-p.Step) / time.Duration(p.Step)
-			}
-			if t.opts.Progress != nil {
-				t.opts.Progress(p)
-			}
-		}
-	}
-	return nil
-}
-
-// step runs one batch through the lanes and lets the solver change the head. It
-// returns the mean loss.
-func (t *trainer) step(batch []int, p Progress) (float64, error) {
-	half := (len(batch) + 1) / lanes
-	parts := [lanes][]int{batch[:half], batch[half:]}
-	var group errgroup.Group
-	group.SetLimit(t.opts.Threads)
-	for i, l := range t.lanes {
-		group.Go(func() error {
-			l.clear()
-			for _, n := range parts[i] {
-				if err := l.add(t.examples[n]); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return 0, err
-	}
-	loss := (t.lanes[0].total + t.lanes[1].total) / float64(len(batch))
-	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return 0, fmt.Errorf("%w: the loss is %v at a learning rate of %g; lower it", ErrDiverged, loss, t.rate(p))
-	}
-	model := make([]gorgonia.ValueGrad, len(t.vars.trained))
-	for i, v := range t.vars.trained {
-		grad := v.gradient()
-		vek32.Add_Into(grad, t.lanes[0].sums[i], t.lanes[1].sums[i])
-		vek32.MulNumber_Inplace(grad, 1/float32(len(batch)))
-		model[i] = v
-	}
-	gorgonia.WithLearnRate(t.rate(p))(t.solver)
-	if err := t.solver.Step(model); err != nil {
-		return 0, fmt.Errorf("step the solver: %w", err)
-	}
-	return loss, nil
-}
-
-// rate returns the learning rate of a step.
-func (t *trainer) rate(p Progress) float64 {
-	done := float64(p.Step-1) / float64(max(1, p.Steps-1))
-	return t.opts.LearningRate + done*(t.opts.FinalRate-t.opts.LearningRate)
 }

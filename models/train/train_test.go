@@ -8,8 +8,6 @@ import (
 	"slices"
 	"testing"
 
-	"gorgonia.org/gorgonia"
-
 	"perigee/models"
 )
 
@@ -103,7 +101,7 @@ func TestForwardAgreesWithEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	vars := newVariables(net, All, 0, nil)
+	vars := newVariables(net, Options{}, nil)
 	s, err := newStem(net, vars, net.Taps(), net.Outputs())
 	if err != nil {
 		t.Fatal(err)
@@ -126,10 +124,14 @@ func TestForwardAgreesWithEngine(t *testing.T) {
 
 // TestGradients compares every kind of parameter with finite differences.
 func TestGradients(t *testing.T) {
-	for name, rank := range map[string]int{"whole": 0, "rank 2": 2} {
+	for name, opts := range map[string]Options{"whole": {Seed: 1}, "rank 2": {Rank: 2, Seed: 1}} {
 		t.Run(name, func(t *testing.T) {
 			net := smallNetwork(t)
-			tr, err := newTrainer(context.Background(), net, smallSamples(t, net, 1), Options{Batch: 1, Rank: rank, Seed: 1})
+			opts, err := opts.withDefaults()
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr, err := newTrainer(context.Background(), net, Data{Learn: smallSamples(t, net, 1)}, opts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,7 +146,7 @@ func TestGradients(t *testing.T) {
 			loss := func() float64 {
 				t.Helper()
 				l.clear()
-				if err := l.add(tr.examples[0]); err != nil {
+				if err := l.add(tr.learn[0]); err != nil {
 					t.Fatal(err)
 				}
 				return l.total
@@ -205,7 +207,7 @@ func TestTrainingLowersTheLoss(t *testing.T) {
 				}
 				last = p.Loss
 			}
-			trained, err := Head(context.Background(), net, samples, opts)
+			trained, err := Head(context.Background(), net, Data{Learn: samples}, opts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -242,7 +244,7 @@ func TestTrainingIsReproducible(t *testing.T) {
 			hash := func(threads int, seed uint64) models.Hash {
 				o := opts
 				o.Threads, o.Seed = threads, seed
-				trained, err := Head(context.Background(), net, samples, o)
+				trained, err := Head(context.Background(), net, Data{Learn: samples}, o)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -267,7 +269,7 @@ func TestHeadStopsBetweenSteps(t *testing.T) {
 	samples := smallSamples(t, net, 8)
 	ctx, cancel := context.WithCancel(context.Background())
 	steps := 0
-	_, err := Head(ctx, net, samples, Options{Epochs: 100, Batch: 1, Progress: func(Progress) {
+	_, err := Head(ctx, net, Data{Learn: samples}, Options{Epochs: 100, Batch: 1, Progress: func(Progress) {
 		if steps++; steps == 3 {
 			cancel()
 		}
@@ -311,10 +313,12 @@ func TestHeadRefuses(t *testing.T) {
 		"rank":            {[]Sample{good}, Options{Rank: -1}, ErrOptions},
 		"layers":          {[]Sample{good}, Options{Layers: 9}, ErrOptions},
 		"NaN rate":        {[]Sample{good}, Options{LearningRate: math.NaN()}, ErrOptions},
+		"replay share":    {[]Sample{good}, Options{ReplayShare: 1}, ErrOptions},
+		"patience":        {[]Sample{good}, Options{Patience: -1}, ErrOptions},
 		"overflow":        {[]Sample{huge}, Options{}, ErrDiverged},
 	}
 	for name, test := range tests {
-		if _, err := Head(context.Background(), net, test.samples, test.opts); !errors.Is(err, test.want) {
+		if _, err := Head(context.Background(), net, Data{Learn: test.samples}, test.opts); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", name, err, test.want)
 		}
 	}
@@ -357,8 +361,4 @@ func TestAssign(t *testing.T) {
 	if busy != 2 {
 		t.Errorf("%d cells are not background, want 2", busy)
 	}
-}
-
-func TestVariableIsAValueGrad(t *testing.T) {
-	var _ gorgonia.ValueGrad = &variable{}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 
-	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
 	"perigee/models"
@@ -13,8 +12,9 @@ import (
 // variable is an array of parameters with room for its gradient. Graphs of all
 // lanes read the same value; only the solver writes it, between runs.
 type variable struct {
-	name        string
-	value, grad *tensor.Dense
+	name  string
+	value *tensor.Dense
+	grad  []float32
 }
 
 func newVariable(name string, data []float32, shape ...int) variable {
@@ -24,19 +24,13 @@ func newVariable(name string, data []float32, shape ...int) variable {
 	}
 }
 
-// Value and Grad make a variable something that a gorgonia solver can step.
-func (v *variable) Value() gorgonia.Value { return v.value }
-
-// Grad returns the gradient of the last step.
-func (v *variable) Grad() (gorgonia.Value, error) { return v.grad, nil }
-
-func (v *variable) data() []float32     { return v.value.Data().([]float32) }
-func (v *variable) gradient() []float32 { return v.grad.Data().([]float32) }
+func (v *variable) data() []float32 { return v.value.Data().([]float32) }
 
 // convVariables are the parameters of one convolution of the head.
 type convVariables struct {
 	layer         int
-	trained       bool
+	trained       bool // its biases and more
+	dense         bool // its weights as a whole
 	bias, weights variable
 	left, right   variable // factors of a low-rank change; no value when not used
 }
@@ -63,9 +57,9 @@ type variables struct {
 // starts at zero, so that the change does too.
 const factorSigma = 0.01
 
-// newVariables copies the head's parameters. A rank above zero trains the
-// biases and two factors instead of the weights.
-func newVariables(net *models.Network, layers Layers, rank int, rng *rand.Rand) *variables {
+// newVariables copies the head's parameters. Of what is trained it makes what the
+// options ask for: whole weights or two factors of a change.
+func newVariables(net *models.Network, o Options, rng *rand.Rand) *variables {
 	vars := &variables{byLayer: make(map[int]*convVariables)}
 	last := make(map[int]bool)
 	for _, out := range net.Outputs() {
@@ -74,24 +68,25 @@ func newVariables(net *models.Network, layers Layers, rank int, rng *rand.Rand) 
 	for _, conv := range net.HeadConvs() {
 		name := func(part string) string { return fmt.Sprintf("%s of layer %d", part, conv.Layer) }
 		v := &convVariables{
-			layer: conv.Layer, trained: layers == All || last[conv.Layer],
+			layer: conv.Layer, trained: o.Layers == All || last[conv.Layer],
 			bias:    newVariable(name("bias"), conv.Bias, conv.Out.C),
 			weights: newVariable(name("weights"), conv.Weights, conv.Out.C, conv.Columns),
 		}
-		if rank > 0 && v.trained {
-			narrow := make([]float32, rank*conv.Columns)
+		v.dense = v.trained && o.Rank == 0
+		if v.trained && o.Rank > 0 {
+			narrow := make([]float32, o.Rank*conv.Columns)
 			for i := range narrow {
 				narrow[i] = float32(rng.NormFloat64() * factorSigma)
 			}
-			v.left = newVariable(name("left factor"), make([]float32, conv.Out.C*rank), conv.Out.C, rank)
-			v.right = newVariable(name("right factor"), narrow, rank, conv.Columns)
+			v.left = newVariable(name("left factor"), make([]float32, conv.Out.C*o.Rank), conv.Out.C, o.Rank)
+			v.right = newVariable(name("right factor"), narrow, o.Rank, conv.Columns)
 		}
 		vars.convs = append(vars.convs, v)
 		vars.byLayer[conv.Layer] = v
 		vars.trained = append(vars.trained, v.trainable()...)
 	}
 	for _, v := range vars.trained {
-		v.grad = tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(v.value.Shape().Clone()...))
+		v.grad = make([]float32, v.value.Size())
 	}
 	return vars
 }
@@ -110,12 +105,16 @@ func (v *variables) head() []float32 {
 	return head
 }
 
-// addProduct adds the product of two factors of the given rank.
+// addProduct adds the product of two factors of the given rank to a matrix.
 func addProduct(to, left, right []float32, rank int) {
-	eachProduct(to, right, rank, func(r, k int, row, factor []float32) {
-		scale := left[r*rank+k]
-		for i, value := range factor {
-			row[i] += scale * value
+	columns := len(right) / rank
+	for r := range len(to) / columns {
+		row := to[r*columns : (r+1)*columns]
+		for k := range rank {
+			scale := left[r*rank+k]
+			for i, value := range right[k*columns : (k+1)*columns] {
+				row[i] += scale * value
+			}
 		}
-	})
+	}
 }

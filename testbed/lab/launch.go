@@ -127,7 +127,7 @@ func (w *world) trainFirst(ctx context.Context, coco *models.Network) error {
 	}
 	l := w.scenario.Launch
 	w.progress.Stage("training before launch", l.Epochs*((len(samples)+l.Batch-1)/l.Batch))
-	w.v1, err = train.Head(ctx, coco, samples, train.Options{
+	w.v1, err = train.Head(ctx, coco, train.Data{Learn: samples}, train.Options{
 		Epochs: l.Epochs, Batch: l.Batch, LearningRate: l.LearningRate, Seed: w.scenario.Seed, Now: time.Now,
 		Progress: func(p train.Progress) { w.progress.Step(p.Step) },
 	})

@@ -115,7 +115,7 @@ func (l *learner) train(net *models.Network, samples []train.Sample, opts train.
 			l.Logf("  epoch %d of %d, step %d of %d: loss %.2f, %v left", p.Epoch, p.Epochs, p.Step, p.Steps, p.Loss, p.Left.Round(time.Second))
 		}
 	}
-	trained, err := train.Head(context.Background(), net, samples, opts)
+	trained, err := train.Head(context.Background(), net, train.Data{Learn: samples}, opts)
 	l.check(err)
 	return trained
 }
