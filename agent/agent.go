@@ -12,6 +12,7 @@ package agent
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +28,7 @@ import (
 	"perigee/bundle/app"
 	"perigee/bundle/dtntime"
 	"perigee/models"
+	"perigee/models/delta"
 	"perigee/models/mining"
 	"perigee/models/payload"
 )
@@ -70,6 +72,7 @@ type Agent struct {
 	runner   *runner
 	miner    *miner
 	receipts *outbox
+	keys     []ed25519.PublicKey // whose signatures count
 	// slots and updates belong to the goroutine that receives updates.
 	slots   *slots
 	updates *updates
@@ -147,6 +150,9 @@ func (a *Agent) prepare(ctx context.Context) error {
 	if a.updates, err = openUpdates(&a.cfg, a.disk, a.log); err != nil {
 		return err
 	}
+	if a.keys, err = readKeys(a.cfg.Updates.Keys); err != nil {
+		return err
+	}
 	n, err := a.findNetwork()
 	if err != nil {
 		return err
@@ -163,11 +169,33 @@ func (a *Agent) prepare(ctx context.Context) error {
 		detect: models.DetectOptions{Threshold: a.cfg.Detect.Threshold, NMS: a.cfg.Detect.NMS},
 	}
 	a.miner.runner = a.runner
+	if len(a.keys) == 0 && !a.cfg.Updates.AllowUnsigned {
+		a.log.Warn("no keys: every update will be refused until updates.keys names the mission's, or updates.allow_unsigned is set")
+	}
 	if names, err := durable.Names(a.goldenDir()); err != nil || !slices.ContainsFunc(names, isPicture) {
 		a.log.Warn("no golden pictures: every update will be refused until labelled pictures are there", "folder", a.goldenDir())
 	}
 	a.log.Info("satellite application starts", "node", a.node, "model", n.Hash(), "version", a.slots.Active.Version)
 	return nil
+}
+
+// maxKeyFile bounds a file of keys, in bytes.
+const maxKeyFile = 64 << 10
+
+func readKeys(paths []string) ([]ed25519.PublicKey, error) {
+	var keys []ed25519.PublicKey
+	for _, path := range paths {
+		text, err := durable.Read(path, maxKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("%w: updates.keys: %w", ErrConfig, err)
+		}
+		found, err := delta.ParsePublicKeys(text)
+		if err != nil {
+			return nil, fmt.Errorf("%w: updates.keys: %s: %w", ErrConfig, path, err)
+		}
+		keys = append(keys, found...)
+	}
+	return keys, nil
 }
 
 // findNetwork opens the slots and reports a rollback before it is durable, so

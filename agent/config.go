@@ -97,6 +97,12 @@ type UpdateConfig struct {
 	// MinF1 is the lowest F1 on the golden pictures, at the best threshold,
 	// with which a network may fly; 0.3.
 	MinF1 float32 `toml:"min_f1"`
+	// Keys are files of Ed25519 public keys in PEM (PKIX), one or more in each.
+	// Only updates that one of them signed are used.
+	Keys []string `toml:"keys"`
+	// AllowUnsigned lets updates without a signature pass, and whole models,
+	// which have none; false. Without keys it lets everything pass.
+	AllowUnsigned bool `toml:"allow_unsigned"`
 	// MaxBytes bounds the parts of one update; 48 MiB. MaxOpen bounds the
 	// updates that are collected at once; 4.
 	MaxBytes int64 `toml:"max_bytes"`

@@ -3,7 +3,6 @@ package agent
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,8 +11,6 @@ import (
 	"strconv"
 
 	"perigee/agent/durable"
-	"perigee/agent/mail"
-	"perigee/bundle"
 	"perigee/models"
 	"perigee/models/payload"
 )
@@ -26,12 +23,63 @@ const (
 
 // update is one update whose parts are being collected.
 type update struct {
-	dir  string
-	meta payload.ModelPart // of any part, without its data
-	have map[uint32]bool
+	dir   string
+	meta  payload.ModelPart // of any part, without its data
+	steps []step
+	// failed is how many steps led to a network that did not pass its self-test.
+	failed int
 }
 
-func (u *update) complete() bool { return len(u.have) == int(u.meta.Count) }
+// step is one step of an update.
+type step struct {
+	meta payload.ModelPart // of any of its parts, without its data
+	have map[uint32]bool   // nil: no part has come
+}
+
+func (s *step) complete() bool { return s.have != nil && len(s.have) == int(s.meta.Count) }
+
+// ready returns how many of the first steps are complete.
+func (u *update) ready() int {
+	for i := range u.steps {
+		if !u.steps[i].complete() {
+			return i
+		}
+	}
+	return len(u.steps)
+}
+
+func (u *update) complete() bool { return u.ready() == len(u.steps) }
+
+// result is the network that the last step gives, zero while that is not known.
+func (u *update) result() models.Hash { return u.steps[len(u.steps)-1].meta.Result }
+
+// next returns the first of the ready steps that active has not taken in. It
+// reports false when no step starts from active, or ends there.
+func (u *update) next(active models.Hash, ready int) (int, bool) {
+	for i := range ready {
+		if u.steps[i].meta.Result == active {
+			return i + 1, true
+		}
+	}
+	if u.meta.Type == payload.UpdateModel {
+		return 0, true
+	}
+	for i := range ready {
+		if u.steps[i].meta.Base == active {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// bytes is the size of all steps that are known.
+func (u *update) bytes() uint64 {
+	var sum uint64
+	for i := range u.steps {
+		sum += u.steps[i].meta.Size
+	}
+	return sum
+}
 
 // updates collects the parts of updates on disk. It belongs to one goroutine.
 // An update's folder is there until its end is remembered, so an update that a
@@ -85,8 +133,13 @@ func openUpdates(cfg *Config, disk durable.Disk, log *slog.Logger) (*updates, er
 func updateName(id uint64) string        { return fmt.Sprintf("%016x", id) }
 func (u *updates) path(id uint64) string { return filepath.Join(u.dir, updateName(id)) }
 func (u *updates) endedPath() string     { return filepath.Join(u.dir, "ended.json") }
-func partPath(dir string, i uint32) string {
-	return filepath.Join(dir, fmt.Sprintf("part-%05d.cbor", i))
+
+// toldName is the file of an update's folder that names the last step whose
+// receipt was posted.
+const toldName = "told.json"
+
+func partPath(dir string, step, index uint32) string {
+	return filepath.Join(dir, fmt.Sprintf("part-%02d-%05d.cbor", step, index))
 }
 
 // reopen finds the parts of an update that an earlier run received. What does
@@ -100,9 +153,12 @@ func (u *updates) reopen(id uint64) error {
 		return err
 	}
 	for _, name := range names {
+		if name == toldName {
+			continue
+		}
 		path := filepath.Join(u.path(id), name)
 		p, err := readPart(path)
-		if err == nil && (p.Update != id || path != partPath(u.path(id), p.Index)) {
+		if err == nil && (p.Update != id || path != partPath(u.path(id), p.Step, p.Index)) {
 			err = errors.New("belongs elsewhere")
 		}
 		if err == nil {
@@ -126,47 +182,85 @@ func readPart(path string) (*payload.ModelPart, error) {
 	return payload.DecodeModelPart(data)
 }
 
+// errPartsDisagree: two parts of one update describe different wholes.
+var errPartsDisagree = errors.New("parts of the update describe different wholes")
+
+// agrees checks a part against those of its update that are there.
+func (u *update) agrees(p *payload.ModelPart) error {
+	m := &u.meta
+	if m.Version != p.Version || m.Type != p.Type || m.Steps != p.Steps || m.Backbone != p.Backbone {
+		return errPartsDisagree
+	}
+	if s := &u.steps[p.Step]; s.have != nil && !sameStep(&s.meta, p) {
+		return errPartsDisagree
+	}
+	if p.Step > 0 {
+		if before := &u.steps[p.Step-1]; before.have != nil && before.meta.Result != p.Base {
+			return errPartsDisagree
+		}
+	}
+	if p.Step+1 < p.Steps {
+		if behind := &u.steps[p.Step+1]; behind.have != nil && behind.meta.Base != p.Result {
+			return errPartsDisagree
+		}
+	}
+	return nil
+}
+
+func sameStep(a, b *payload.ModelPart) bool {
+	return a.Draft == b.Draft && a.Encoding == b.Encoding && a.Base == b.Base && a.Result == b.Result &&
+		a.Size == b.Size && a.Hash == b.Hash && a.Count == b.Count && a.Golden == b.Golden
+}
+
 // note counts a part that is on disk. It fails when the part does not belong to
 // the others of its update.
 func (u *updates) note(p *payload.ModelPart) error {
 	open := u.open[p.Update]
 	if open == nil {
-		open = &update{dir: u.path(p.Update), meta: *p, have: map[uint32]bool{}}
+		open = &update{dir: u.path(p.Update), meta: *p, steps: make([]step, p.Steps)}
 		open.meta.Data = nil
-		u.open[p.Update] = open
 	}
-	if !sameUpdate(&open.meta, p) {
-		return errPartsDisagree
+	if err := open.agrees(p); err != nil {
+		return err
 	}
-	open.have[p.Index] = true
+	u.open[p.Update] = open
+	s := &open.steps[p.Step]
+	if s.have == nil {
+		s.meta, s.have = *p, map[uint32]bool{}
+		s.meta.Data = nil
+	}
+	s.have[p.Index] = true
 	return nil
-}
-
-// errPartsDisagree: two parts of one update describe different wholes.
-var errPartsDisagree = errors.New("parts of the update describe different wholes")
-
-func sameUpdate(a, b *payload.ModelPart) bool {
-	return a.Update == b.Update && a.Version == b.Version && a.Type == b.Type && a.Encoding == b.Encoding &&
-		a.Base == b.Base && a.Result == b.Result && a.Backbone == b.Backbone &&
-		a.Size == b.Size && a.Hash == b.Hash && a.Count == b.Count && a.Golden == b.Golden
 }
 
 // add makes a part durable. data is its payload.
 func (u *updates) add(p *payload.ModelPart, data []byte) error {
 	if open := u.open[p.Update]; open != nil {
-		if !sameUpdate(&open.meta, p) {
-			return errPartsDisagree
+		if err := open.agrees(p); err != nil {
+			return err
 		}
-		if open.have[p.Index] {
+		if open.steps[p.Step].have[p.Index] {
 			return nil
 		}
 	} else if err := u.disk.MkdirAll(u.path(p.Update)); err != nil {
 		return err
 	}
-	if err := u.disk.Write(partPath(u.path(p.Update), p.Index), data); err != nil {
+	if err := u.disk.Write(partPath(u.path(p.Update), p.Step, p.Index), data); err != nil {
 		return err
 	}
 	return u.note(p)
+}
+
+// bytes is how many bytes the update of a part has, as far as is known.
+func (u *updates) bytes(p *payload.ModelPart) uint64 {
+	open := u.open[p.Update]
+	switch {
+	case open == nil:
+		return p.Size
+	case open.steps[min(int(p.Step), len(open.steps)-1)].have == nil:
+		return open.bytes() + p.Size
+	}
+	return open.bytes()
 }
 
 // oldest returns the open update of the lowest version.
@@ -208,11 +302,12 @@ func (u *updates) end(r payload.Receipt) error {
 	return u.disk.Remove(u.path(r.Update))
 }
 
-// assemble joins the parts of a complete update and checks the whole.
-func (u *update) assemble() ([]byte, error) {
-	whole := bytes.NewBuffer(make([]byte, 0, u.meta.Size))
-	for i := range u.meta.Count {
-		p, err := readPart(partPath(u.dir, i))
+// assemble joins the parts of a complete step and checks the whole.
+func (u *update) assemble(number int) ([]byte, error) {
+	m := &u.steps[number].meta
+	whole := bytes.NewBuffer(make([]byte, 0, m.Size))
+	for i := range m.Count {
+		p, err := readPart(partPath(u.dir, uint32(number), i))
 		if err != nil {
 			return nil, fmt.Errorf("part %d: %w", i, err)
 		}
@@ -221,85 +316,19 @@ func (u *update) assemble() ([]byte, error) {
 		}
 		whole.Write(p.Data)
 	}
-	if got := models.HashBytes(whole.Bytes()); got != u.meta.Hash {
-		return nil, fmt.Errorf("the parts make %v, announced was %v", got, u.meta.Hash)
+	if got := models.HashBytes(whole.Bytes()); got != m.Hash {
+		return nil, fmt.Errorf("the parts make %v, announced was %v", got, m.Hash)
 	}
 	return whole.Bytes(), nil
 }
 
-// receiveUpdates takes parts from the node until ctx ends.
-func (a *Agent) receiveUpdates(ctx context.Context) error {
-	if err := a.installComplete(ctx); err != nil {
-		return err
-	}
-	in := mail.Inbox{
-		Client: a.client, Endpoint: a.node.WithService(ServiceModels), Limit: maxPartFile, Wait: a.newBackoff(), Log: a.log,
-	}
-	for {
-		if err := in.Next(ctx, a.takePart); err != nil {
-			return fmt.Errorf("receive updates: %w", err)
-		}
-		if err := a.installComplete(ctx); err != nil {
-			return err
-		}
-	}
+// told returns the number of the last step whose receipt was posted, -1 for none.
+func (u *update) told() (int, error) {
+	last := -1
+	_, err := durable.ReadJSON(filepath.Join(u.dir, toldName), maxStateFile, &last)
+	return last, err
 }
 
-// takePart keeps a part of an update. What is none, or not from the ground, is
-// useless.
-func (a *Agent) takePart(from bundle.EID, data []byte) error {
-	if from != a.cfg.Ground.Node() {
-		return fmt.Errorf("%w: it is not from the ground, %v", mail.ErrUseless, a.cfg.Ground.Node())
-	}
-	p, err := payload.DecodeModelPart(data)
-	if err != nil {
-		return fmt.Errorf("%w: %w", mail.ErrUseless, err)
-	}
-	if err := a.keepPart(p, data); err != nil {
-		return err
-	}
-	a.log.Info("part of an update received", "update", p.Update, "version", p.Version, "part", p.Index, "of", p.Count)
-	return nil
-}
-
-// keepPart makes a part durable, or refuses its update.
-func (a *Agent) keepPart(p *payload.ModelPart, data []byte) error {
-	if r := a.updates.outcome(p.Update); r != nil {
-		if p.Index > 0 {
-			return nil
-		}
-		// The ground sends again what has ended: it has no receipt yet.
-		return a.post(*r)
-	}
-	if reason := a.unwanted(p); reason != "" {
-		return a.refuse(p, reason)
-	}
-	if a.updates.open[p.Update] == nil && len(a.updates.open) >= a.cfg.Updates.MaxOpen {
-		oldest := a.updates.oldest()
-		if oldest.meta.Version >= p.Version {
-			return a.refuse(p, fmt.Sprintf("%d newer updates are being collected", len(a.updates.open)))
-		}
-		if err := a.refuse(&oldest.meta, "newer updates take its place"); err != nil {
-			return err
-		}
-	}
-	err := a.updates.add(p, data)
-	if errors.Is(err, errPartsDisagree) {
-		return a.refuse(p, err.Error())
-	}
-	return err
-}
-
-// unwanted says why an update is refused before its parts are there, or "".
-func (a *Agent) unwanted(p *payload.ModelPart) string {
-	active := a.slots.Active
-	switch {
-	case p.Update == active.Update && p.Result == active.Hash:
-		return ""
-	case p.Version <= active.Version:
-		return fmt.Sprintf("version %d is not above the active version %d", p.Version, active.Version)
-	case p.Size > uint64(a.cfg.Updates.MaxBytes):
-		return fmt.Sprintf("%d bytes, limit %d", p.Size, a.cfg.Updates.MaxBytes)
-	}
-	return ""
+func (u *updates) tell(open *update, number int) error {
+	return u.disk.WriteJSON(filepath.Join(open.dir, toldName), number)
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"crypto/ed25519"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -42,7 +43,7 @@ func newWorld(t *testing.T, pictures int) *world {
 	c.Batch.MaxWait = 30 * dtntime.Millisecond
 	c.Telemetry.Interval = dtntime.Hour
 	c.Retry = RetryConfig{First: dtntime.Millisecond, Most: 5 * dtntime.Millisecond}
-	c.Updates.MinF1 = 0
+	c.Updates.MinF1, c.Updates.AllowUnsigned = 0, true
 	c.Updates.Golden = filepath.Join(dir, "golden")
 	agenttest.Pictures(t, c.Updates.Golden, 2, 99)
 	w.ids = agenttest.Pictures(t, c.Source.Folder, pictures, 1)
@@ -128,7 +129,7 @@ func (w *world) active() flying {
 	return p.Active
 }
 
-// change is an update of the base network, in three parts or so.
+// change is an update of the base network in one step, in three parts or so.
 func (w *world) change(number, version uint64, how func(*payload.ModelPart, *[]byte)) []payload.ModelPart {
 	w.t.Helper()
 	d, next, err := delta.Build(w.base, agenttest.Nudged(w.t, w.base, 0.01), delta.Int(8))
@@ -139,7 +140,10 @@ func (w *world) change(number, version uint64, how func(*payload.ModelPart, *[]b
 		Update: number, Version: version, Type: payload.UpdateDelta, Encoding: d.Encoding.String(),
 		Base: w.base.Hash(), Result: next.Hash(), Backbone: next.BackboneHash(), Golden: payload.Golden{Threshold: 0.1},
 	}
-	data := d.Data
+	data, err := d.Encode(nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	if how != nil {
 		how(&template, &data)
 	}
@@ -148,6 +152,33 @@ func (w *world) change(number, version uint64, how func(*payload.ModelPart, *[]b
 		w.t.Fatal(err)
 	}
 	return parts
+}
+
+// steps is an update of the base network in three steps of two parts each. The
+// first one is a draft if that is asked for.
+func (w *world) steps(number, version uint64, draft bool, key ed25519.PrivateKey) [][]payload.ModelPart {
+	w.t.Helper()
+	chain, err := delta.BuildSteps(w.base, agenttest.Nudged(w.t, w.base, 0.01), []delta.Encoding{delta.Int(2), delta.Int(3), delta.Int(4)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var all [][]payload.ModelPart
+	for i, s := range chain {
+		s.Use = delta.Use{Version: version, Draft: draft && i == 0, Threshold: 0.1}
+		data, err := s.Encode(key)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		parts, err := payload.Split(payload.ModelPart{
+			Update: number, Version: version, Type: payload.UpdateDelta, Step: uint32(i), Steps: uint32(len(chain)), Draft: s.Use.Draft,
+			Encoding: s.Encoding.String(), Base: s.Base, Result: s.Result, Backbone: s.Backbone, Golden: payload.Golden{Threshold: 0.1},
+		}, data, (len(data)+1)/2)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		all = append(all, parts)
+	}
+	return all
 }
 
 func (w *world) uplink(parts ...payload.ModelPart) {

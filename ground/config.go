@@ -81,8 +81,8 @@ const MetricF1Delta = "f1_delta"
 
 // TrainConfig steers training.
 type TrainConfig struct {
-	Epochs       int     `toml:"epochs"`        // 10
-	LearningRate float64 `toml:"learning_rate"` // of Adam, at the start; 0.002
+	Epochs       int     `toml:"epochs"`        // 30
+	LearningRate float64 `toml:"learning_rate"` // of Adam, at the start; 0.003
 	Batch        int     `toml:"batch"`         // samples of a step; 8
 	// Rank of the difference of each convolution's weights; 0 trains the whole
 	// weights; 2.
@@ -90,6 +90,15 @@ type TrainConfig struct {
 	Layers  string `toml:"layers"`  // of the head: all, or last for those before the outputs; all
 	Seed    uint64 `toml:"seed"`    // 1
 	Threads int    `toml:"threads"` // cores; 2
+	// Replay is the share of every epoch that comes from samples of earlier
+	// rounds, so that the network does not forget; 0.25, and 0 for none.
+	Replay float64 `toml:"replay"`
+	// Check is the share of the samples that is not learnt from, but ends the
+	// training once the loss on it no longer falls; 0.1, and 0 for none.
+	Check float64 `toml:"check"`
+	// Program, if not empty, trains in place of Perigee's own training: a
+	// program and its arguments, run in the folder DataDir/training.
+	Program []string `toml:"program"`
 	// MaxSamples is how many of the newest samples are trained on, and at most
 	// judge; 200. Training yolov3-tiny holds 1.4 MB of features for each.
 	MaxSamples int `toml:"max_samples"`
@@ -103,9 +112,12 @@ const (
 
 // DeltaConfig steers how a change of network is packed.
 type DeltaConfig struct {
-	// Bits of each number, 2 to 8, or 32 for no loss; 8. The rank is that of
-	// the training.
-	Bits int `toml:"bits"`
+	// Steps are the encodings of the steps that a change goes in, coarse to
+	// fine, such as int2-rank1, int4-rank2. Empty: what suits train.rank.
+	Steps []string `toml:"steps"`
+	// Key is the file of the Ed25519 key in PEM (PKCS #8) that signs; empty for
+	// no signature, which satellites refuse unless they are told not to.
+	Key string `toml:"key"`
 }
 
 // SendConfig steers how an update travels.
@@ -131,8 +143,7 @@ func DefaultConfig() Config {
 		Samples:    SampleConfig{Max: 4000, HeldOut: 0.2},
 		Trigger:    TriggerConfig{NumOfSamples: 40},
 		Deploy:     DeployConfig{Metric: MetricF1Delta, Threshold: 0.1},
-		Train:      TrainConfig{Epochs: 10, LearningRate: 0.002, Batch: 8, Rank: 2, Layers: LayersAll, Seed: 1, Threads: 2, MaxSamples: 200},
-		Delta:      DeltaConfig{Bits: 8},
+		Train:      TrainConfig{Epochs: 30, LearningRate: 0.003, Batch: 8, Rank: 2, Layers: LayersAll, Seed: 1, Threads: 2, Replay: 0.25, Check: 0.1, MaxSamples: 200},
 		Send: SendConfig{
 			PartBytes: 16 << 10, Lifetime: week, Priority: bundle.PriorityNormal,
 			ReceiptTimeout: week, Retry: 2 * dtntime.Second,
@@ -183,11 +194,20 @@ func (c *Config) validateTrain() error {
 		return fmt.Errorf("train.learning_rate is %v, want above 0 and up to 1", t.LearningRate)
 	case t.Layers != LayersAll && t.Layers != LayersLast:
 		return fmt.Errorf("train.layers is %q, want %q or %q", t.Layers, LayersAll, LayersLast)
+	case !(t.Replay >= 0 && t.Replay < 1):
+		return fmt.Errorf("train.replay is %v, want 0 to below 1", t.Replay)
+	case !(t.Check >= 0 && t.Check <= 0.5):
+		return fmt.Errorf("train.check is %v, want 0 to 0.5", t.Check)
+	case len(t.Program) > 0 && t.Program[0] == "":
+		return errors.New("train.program begins with an empty name: name the program")
 	case t.Threads < 1 || t.Threads > models.MaxThreads:
 		return fmt.Errorf("train.threads is %d, want 1 to %d", t.Threads, models.MaxThreads)
 	}
-	if b := c.Delta.Bits; (b < delta.MinBits || b > delta.MaxBits) && b != delta.Lossless {
-		return fmt.Errorf("delta.bits is %d, want %d to %d or %d", b, delta.MinBits, delta.MaxBits, delta.Lossless)
+	if len(c.Delta.Steps) > payload.MaxSteps {
+		return fmt.Errorf("delta.steps has %d entries, want at most %d", len(c.Delta.Steps), payload.MaxSteps)
+	}
+	if _, err := delta.ParseSteps(c.Delta.Steps); err != nil {
+		return fmt.Errorf("delta.steps: %w", err)
 	}
 	return nil
 }

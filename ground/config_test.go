@@ -9,6 +9,7 @@ import (
 
 	"perigee/bundle"
 	"perigee/bundle/dtntime"
+	"perigee/models/payload"
 )
 
 func TestValidate(t *testing.T) {
@@ -30,7 +31,11 @@ func TestValidate(t *testing.T) {
 		"train.layers":           func(c *Config) { c.Train.Layers = "some" },
 		"train.rank":             func(c *Config) { c.Train.Rank = 1000 },
 		"train.learning_rate":    func(c *Config) { c.Train.LearningRate = 0 },
-		"delta.bits":             func(c *Config) { c.Delta.Bits = 9 },
+		"train.replay":           func(c *Config) { c.Train.Replay = 1 },
+		"train.check":            func(c *Config) { c.Train.Check = 0.6 },
+		"train.program":          func(c *Config) { c.Train.Program = []string{""} },
+		"delta.steps: ":          func(c *Config) { c.Delta.Steps = []string{"int4", "int9"} },
+		"delta.steps has":        func(c *Config) { c.Delta.Steps = make([]string, payload.MaxSteps+1) },
 		"send.part_bytes":        func(c *Config) { c.Send.PartBytes = 1 },
 		"send.retry":             func(c *Config) { c.Send.Retry = 0 },
 	} {

@@ -1,9 +1,7 @@
 package ground
 
 import (
-	"bytes"
 	"encoding/json"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,8 +16,6 @@ import (
 	"perigee/models/payload"
 )
 
-func newReader(data []byte) io.Reader { return bytes.NewReader(data) }
-
 func TestRoundIsDeployed(t *testing.T) {
 	w := newWorld(t, 12)
 	w.downlink(serviceSamples, w.batch(0, 0, 8))
@@ -33,8 +29,8 @@ func TestRoundIsDeployed(t *testing.T) {
 	if got := w.fly(satellite(), w.base); got.Hash() != r.Model {
 		t.Errorf("the parts make %v, the report says %v", got.Hash(), r.Model)
 	}
-	p := w.parts(satellite())[0]
-	if p.Version != 1 || p.Base != w.base.Hash() || p.Result != r.Model || p.Golden.MatchIoU != models.MatchIoU {
+	p := w.parts(satellite())[numbered{}]
+	if p.Version != 1 || p.Base != w.base.Hash() || p.Golden.MatchIoU != models.MatchIoU {
 		t.Errorf("part %+v", p)
 	}
 	for _, stage := range []Stage{StageCollect, StageFeatures, StageTrain, StageBuild, StageEvaluate, StageGate, StageSend, StageWait} {
@@ -46,7 +42,7 @@ func TestRoundIsDeployed(t *testing.T) {
 	if found, err := durable.ReadJSON(filepath.Join(w.cfg.DataDir, "reports", "1.json"), maxStateFile, &report); err != nil || !found {
 		t.Fatalf("no report: %v", err)
 	}
-	if report.Outcome != OutcomeDeployed || !report.Passed || report.Learn+report.Judge != 12 || report.Judge == 0 || report.Old.Threshold == 0 {
+	if report.Outcome != OutcomeDeployed || !report.Passed || report.Learn+report.Check+report.Judge != 12 || report.Judge == 0 || report.Old.Threshold == 0 {
 		t.Errorf("report %+v", report)
 	}
 	var status Progress
@@ -104,7 +100,7 @@ func TestSecondRoundStartsFromTheFirst(t *testing.T) {
 	w.downlink(serviceSamples, w.batch(1, 10, 20))
 	w.runAll(func() bool { return w.state().Stage == StageWait })
 	s := w.state()
-	if s.Base != first.Model || s.Version != 2 || len(s.Learn)+len(s.Judge) != 20 {
+	if s.Base != first.Model || s.Version != 2 || len(s.all()) != 20 || len(s.Replay) == 0 {
 		t.Errorf("second round %+v", s)
 	}
 }

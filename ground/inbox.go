@@ -112,8 +112,8 @@ func (g *Ground) keepReceipt(from bundle.EID, data []byte) error {
 		if r.Time >= s.At {
 			s.Active, s.Version, s.At = r.Active, r.ActiveVersion, r.Time
 		}
-		if r.Update >= s.Update {
-			s.Update, s.Status, s.Reason = r.Update, r.Status, r.Reason
+		if r.Update > s.Update || r.Update == s.Update && !overtaken(s, r) {
+			s.Update, s.Step, s.Status, s.Reason = r.Update, r.Step, r.Status, r.Reason
 		}
 	})
 	g.publish(func(*Progress) {})
@@ -140,9 +140,13 @@ func signal(c chan struct{}) {
 	}
 }
 
-// isFinal tells whether a receipt of this status is an update's last.
-func isFinal(s payload.Status) bool {
-	return s == payload.StatusActive || s == payload.StatusRefused || s == payload.StatusRolledBack
+// overtaken tells whether a receipt says less than one that came before it about
+// the same update.
+func overtaken(s *Satellite, r *payload.Receipt) bool {
+	if r.Status == payload.StatusActive {
+		return s.Status > payload.StatusActive || s.Status == payload.StatusActive && s.Step > r.Step
+	}
+	return r.Status < s.Status
 }
 
 // believed returns the network that most satellites are believed to fly, the

@@ -198,27 +198,59 @@ func (l *library) tally(since uint64) (all, labelled, fresh, again int) {
 	return len(l.order), labelled, fresh, l.again
 }
 
-// newest returns up to most labelled samples of each side, the last labelled
-// first, and the highest label number.
-func (l *library) newest(most int, heldOut float64) (learn, judge []models.Hash, last uint64) {
+// sides are the samples of a round by what they are for.
+type sides struct {
+	Learn  []models.Hash `json:"learn,omitempty"`  // trained on
+	Replay []models.Hash `json:"replay,omitempty"` // of earlier rounds, trained on now and then
+	Check  []models.Hash `json:"check,omitempty"`  // end the training
+	Judge  []models.Hash `json:"judge,omitempty"`  // judge the networks
+}
+
+func (s *sides) all() []models.Hash { return slices.Concat(s.Learn, s.Replay, s.Check, s.Judge) }
+
+// without returns the sides without some samples.
+func (s *sides) without(gone func(models.Hash) bool) sides {
+	rest := func(ids []models.Hash) []models.Hash { return slices.DeleteFunc(slices.Clone(ids), gone) }
+	return sides{rest(s.Learn), rest(s.Replay), rest(s.Check), rest(s.Judge)}
+}
+
+// newest picks the labelled samples of a round, of each side the last labelled
+// ones: those labelled up to learned were learnt from in an earlier round. It also
+// returns the highest label number.
+func (l *library) newest(learned uint64, c *Config) (s sides, last uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := slices.Clone(l.order)
-	slices.SortFunc(all, func(a, b *kept) int { return cmp.Compare(b.Labelled, a.Labelled) })
-	for _, k := range all {
-		switch side := isHeldOut(k.ID, heldOut); {
-		case k.Labelled == 0:
-		case side && len(judge) < most:
-			judge = append(judge, k.ID)
-		case !side && len(learn) < most:
-			learn = append(learn, k.ID)
+	slices.SortFunc(all, func(a, b *kept) int {
+		return cmp.Or(cmp.Compare(b.Labelled, a.Labelled), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	add := func(to *[]models.Hash, id models.Hash) {
+		if len(*to) < c.Train.MaxSamples {
+			*to = append(*to, id)
 		}
 	}
-	return learn, judge, l.labelled
+	for _, k := range all {
+		switch {
+		case k.Labelled == 0:
+		case isHeldOut(k.ID, c.Samples.HeldOut):
+			add(&s.Judge, k.ID)
+		case isCheck(k.ID, c.Train.Check):
+			add(&s.Check, k.ID)
+		case k.Labelled > learned:
+			add(&s.Learn, k.ID)
+		case c.Train.Replay > 0:
+			add(&s.Replay, k.ID)
+		}
+	}
+	return s, l.labelled
 }
 
 // isHeldOut tells whether a sample judges networks and is never trained on. It
 // depends on the picture alone, so it is the same for ever.
-func isHeldOut(id models.Hash, share float64) bool {
-	return float64(binary.BigEndian.Uint64(id[:8]))/math.MaxUint64 < share
-}
+func isHeldOut(id models.Hash, share float64) bool { return fraction(id[:8]) < share }
+
+// isCheck likewise tells whether a sample that does not judge ends trainings.
+func isCheck(id models.Hash, share float64) bool { return fraction(id[8:16]) < share }
+
+// fraction reads 8 bytes of a hash as a number from 0 to 1.
+func fraction(of []byte) float64 { return float64(binary.BigEndian.Uint64(of)) / math.MaxUint64 }

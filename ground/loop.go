@@ -12,6 +12,7 @@ import (
 	"perigee/bundle"
 	"perigee/bundle/dtntime"
 	"perigee/models"
+	"perigee/models/delta"
 	"perigee/models/payload"
 )
 
@@ -24,23 +25,32 @@ type state struct {
 	Stage    Stage  `json:"stage"`
 	Version  uint64 `json:"version"`  // that the running or coming round makes
 	Consumed uint64 `json:"consumed"` // label number up to which samples had their round
+	Learned  uint64 `json:"learned"`  // likewise, a round whose network was deployed
 
 	// Of the running round.
-	Base      models.Hash   `json:"base"`
-	Learn     []models.Hash `json:"learn,omitempty"` // samples that are trained on
-	Judge     []models.Hash `json:"judge,omitempty"` // samples that judge
-	Candidate models.Hash   `json:"candidate"`
-	Backbone  models.Hash   `json:"backbone"`
-	Encoding  string        `json:"encoding,omitempty"`
-	Bytes     int64         `json:"bytes,omitempty"` // of the change of model
-	Old       models.Score  `json:"old"`
-	New       models.Score  `json:"new"`
-	Update    uint64        `json:"update,omitempty"`
-	Targets   []target      `json:"targets,omitempty"`
-	Deadline  dtntime.Time  `json:"deadline,omitempty"` // for receipts
+	Base models.Hash `json:"base"`
+	sides
+	Candidate models.Hash  `json:"candidate"`
+	Backbone  models.Hash  `json:"backbone"`
+	Steps     []Step       `json:"steps,omitempty"`
+	Bytes     int64        `json:"bytes,omitempty"` // of the change of model
+	Old       models.Score `json:"old"`
+	New       models.Score `json:"new"`
+	Update    uint64       `json:"update,omitempty"`
+	Targets   []target     `json:"targets,omitempty"`
+	Deadline  dtntime.Time `json:"deadline,omitempty"` // for receipts
 
 	Announced models.Hash `json:"announced"` // the last network that was sent
 	Rounds    []Round     `json:"rounds,omitempty"`
+}
+
+// Step is one of the steps that a change of network goes in.
+type Step struct {
+	Encoding string       `json:"encoding"`
+	Result   models.Hash  `json:"result"`
+	Bytes    int64        `json:"bytes"`
+	Score    models.Score `json:"score"`
+	Draft    bool         `json:"draft"` // satellites may not use it
 }
 
 // target is a satellite that the update is addressed to.
@@ -53,8 +63,16 @@ type target struct {
 const (
 	stateName   = "state.json"
 	trainedName = "trained" + models.FileExt
-	deltaName   = "update.pdelta"
 )
+
+// stepPath is where a step is kept, updatePath where it is once it may be sent.
+func (g *Ground) stepPath(number int) string {
+	return g.path(fmt.Sprintf("step-%02d%s", number, delta.FileExt))
+}
+
+func (g *Ground) updatePath(number int) string {
+	return g.path(fmt.Sprintf("update-%02d%s", number, delta.FileExt))
+}
 
 func (g *Ground) path(parts ...string) string {
 	return filepath.Join(append([]string{g.cfg.DataDir}, parts...)...)
@@ -83,7 +101,7 @@ func (g *Ground) save(next state) error {
 	}
 	g.state = next
 	g.setBusy(&next)
-	g.publish(func(p *Progress) { p.Done, p.Of, p.Loss = 0, 0, 0 })
+	g.publish(func(p *Progress) { p.Done, p.Of, p.Loss, p.CheckLoss, p.Left = 0, 0, 0, 0, 0 })
 	return nil
 }
 
@@ -127,9 +145,9 @@ func (g *Ground) collect(ctx context.Context) error {
 			return err
 		}
 		_, _, fresh, _ := g.library.tally(g.state.Consumed)
-		learn, judge, last := g.library.newest(g.cfg.Train.MaxSamples, g.cfg.Samples.HeldOut)
-		if fresh >= g.cfg.Trigger.NumOfSamples && len(learn) > 0 && len(judge) > 0 {
-			return g.begin(learn, judge, last)
+		s, last := g.library.newest(g.state.Learned, &g.cfg)
+		if fresh >= g.cfg.Trigger.NumOfSamples && len(s.Learn) > 0 && len(s.Judge) > 0 {
+			return g.begin(s, last)
 		}
 		if err := g.waitFor(ctx, g.cfg.LabelEvery.Std()); err != nil {
 			return err
@@ -191,18 +209,20 @@ func (g *Ground) checkTruth(truth []models.Truth) error {
 }
 
 // begin freezes the samples of a round and the network that it starts from.
-func (g *Ground) begin(learn, judge []models.Hash, last uint64) error {
+func (g *Ground) begin(s sides, last uint64) error {
 	base := believed(g.roster.snapshot())
 	if _, err := models.ReadFile(g.modelPath(base)); err != nil {
 		g.log.Warn("the satellites fly a network that is not kept here; starting from the last one known", "model", base, "err", err)
 		base = g.launched
 	}
 	byID := func(a, b models.Hash) int { return slices.Compare(a[:], b[:]) }
-	slices.SortFunc(learn, byID)
-	slices.SortFunc(judge, byID)
-	g.log.Info("round begins", "version", g.state.Version, "learn", len(learn), "judge", len(judge), "base", base)
+	for _, side := range [][]models.Hash{s.Learn, s.Replay, s.Check, s.Judge} {
+		slices.SortFunc(side, byID)
+	}
+	g.log.Info("round begins", "version", g.state.Version,
+		"learn", len(s.Learn), "replay", len(s.Replay), "check", len(s.Check), "judge", len(s.Judge), "base", base)
 	return g.save(state{
-		Stage: StageFeatures, Version: g.state.Version, Consumed: last, Base: base, Learn: learn, Judge: judge,
+		Stage: StageFeatures, Version: g.state.Version, Consumed: last, Learned: g.state.Learned, Base: base, sides: s,
 		Announced: g.state.Announced, Rounds: g.state.Rounds,
 	})
 }
@@ -230,45 +250,57 @@ func (g *Ground) endRound(outcome, reason string) error {
 		return err
 	}
 	g.log.Info("round ends", "version", now.Version, "outcome", outcome, "reason", reason)
+	learned := now.Learned
+	if outcome == OutcomeDeployed {
+		learned = now.Consumed
+	}
 	return g.save(state{
-		Stage: StageCollect, Version: now.Version + 1, Consumed: now.Consumed, Announced: now.Announced, Rounds: rounds,
+		Stage: StageCollect, Version: now.Version + 1, Consumed: now.Consumed, Learned: learned,
+		Announced: now.Announced, Rounds: rounds,
 	})
 }
 
 // Report is reports/VERSION.json: how a network was judged and what became of it.
 type Report struct {
 	Round
-	Learn    int          `json:"samples_trained"`
-	Judge    int          `json:"samples_held_out"`
-	Metric   string       `json:"metric"`
-	Delta    float64      `json:"metric_value"`
-	Limit    float64      `json:"metric_limit"` // that Delta must exceed
-	Passed   bool         `json:"passed"`
-	Old      models.Score `json:"old"`
-	New      models.Score `json:"new"`
-	Encoding string       `json:"encoding,omitempty"`
-	Update   uint64       `json:"update,omitempty"`
+	Learn  int          `json:"samples_trained"`
+	Replay int          `json:"samples_replayed"`
+	Check  int          `json:"samples_checked"`
+	Judge  int          `json:"samples_held_out"`
+	Metric string       `json:"metric"`
+	Delta  float64      `json:"metric_value"`
+	Limit  float64      `json:"metric_limit"` // that Delta must exceed
+	Passed bool         `json:"passed"`
+	Old    models.Score `json:"old"`
+	New    models.Score `json:"new"`
+	Steps  []Step       `json:"steps,omitempty"`
+	Update uint64       `json:"update,omitempty"`
 }
 
 func (g *Ground) report(r Round) error {
 	s := &g.state
 	gain := float64(s.New.F1) - float64(s.Old.F1)
 	return g.disk.WriteJSON(g.path("reports", fmt.Sprintf("%d.json", r.Version)), Report{
-		Round: r, Learn: len(s.Learn), Judge: len(s.Judge), Metric: g.cfg.Deploy.Metric, Delta: gain,
-		Limit: g.cfg.Deploy.Threshold, Passed: g.passes(), Old: s.Old, New: s.New, Encoding: s.Encoding, Update: s.Update,
+		Round: r, Learn: len(s.Learn), Replay: len(s.Replay), Check: len(s.Check), Judge: len(s.Judge), Metric: g.cfg.Deploy.Metric, Delta: gain,
+		Limit: g.cfg.Deploy.Threshold, Passed: g.passes(s.New), Old: s.Old, New: s.New, Steps: s.Steps, Update: s.Update,
 	})
 }
 
-// passes is the gate.
-func (g *Ground) passes() bool {
-	return float64(g.state.New.F1)-float64(g.state.Old.F1) > g.cfg.Deploy.Threshold
+// passes is the gate for a network with this score.
+func (g *Ground) passes(s models.Score) bool {
+	return float64(s.F1)-float64(g.state.Old.F1) > g.cfg.Deploy.Threshold
 }
 
-// clean removes what no later round needs: features above a bound, and
-// networks that no satellite is believed to fly.
+// clean removes what no later round needs: features above a bound, networks that
+// no satellite is believed to fly, and what a training left.
 func (g *Ground) clean() error {
 	if err := g.boundFeatures(); err != nil {
 		return err
+	}
+	for _, left := range []string{checkpointName, programDir} {
+		if err := g.disk.Remove(g.path(left)); err != nil {
+			return err
+		}
 	}
 	keep := map[string]bool{
 		filepath.Base(g.modelPath(g.launched)): true, filepath.Base(g.modelPath(g.state.Candidate)): true,
@@ -312,21 +344,30 @@ func (g *Ground) await(ctx context.Context) error {
 	}
 }
 
-// receipts counts the satellites on which the update is active and those for
-// which it has ended, and returns the last reason given.
+// receipts counts the satellites on which the update, or some of its steps, is
+// active and those for which it has ended, and returns the last reason given.
 func (g *Ground) receipts() (active, ended int, reason string) {
+	last := uint32(max(len(g.state.Steps)-1, 0))
 	for _, t := range g.state.Targets {
 		s, ok := g.roster.get(t.Node)
-		switch {
-		case !ok:
+		if !ok {
 			ended++
-		case s.Update == g.state.Update && isFinal(s.Status):
-			ended++
-			if s.Status == payload.StatusActive {
-				active++
-			} else {
-				reason = fmt.Sprintf("%v: %v: %s", t.Node, s.Status, s.Reason)
+			continue
+		}
+		if s.Update != g.state.Update {
+			continue
+		}
+		if slices.ContainsFunc(g.state.Steps, func(step Step) bool { return step.Result == s.Active }) {
+			active++
+		}
+		switch s.Status {
+		case payload.StatusActive:
+			if s.Step == last {
+				ended++
 			}
+		case payload.StatusRefused, payload.StatusRolledBack:
+			ended++
+			reason = fmt.Sprintf("%v: %v: %s", t.Node, s.Status, s.Reason)
 		}
 	}
 	return active, ended, reason

@@ -54,15 +54,19 @@ type Progress struct {
 	Stage    Stage        `json:"stage"`
 	Received int          `json:"samples_received"`
 	// Duplicates is how often a sample came that was there.
-	Duplicates int         `json:"samples_duplicate"`
-	Labelled   int         `json:"samples_labelled"`
-	Fresh      int         `json:"samples_fresh"` // labelled since the last round
-	Done       int         `json:"done"`          // steps of the stage: samples, epochs, parts or receipts
-	Of         int         `json:"of"`
-	Loss       float64     `json:"loss,omitempty"` // of the last epoch
-	Active     models.Hash `json:"active_model"`   // what the satellites are believed to fly
-	Announced  models.Hash `json:"announced_model"`
-	DeltaBytes int64       `json:"delta_bytes,omitempty"`
+	Duplicates int     `json:"samples_duplicate"`
+	Labelled   int     `json:"samples_labelled"`
+	Fresh      int     `json:"samples_fresh"` // labelled since the last round
+	Done       int     `json:"done"`          // steps of the stage: samples, epochs, parts or receipts
+	Of         int     `json:"of"`
+	Loss       float64 `json:"loss,omitempty"` // of the last epoch
+	// CheckLoss is that on the samples that end the training, and Left how long
+	// the training takes yet.
+	CheckLoss  float64          `json:"check_loss,omitempty"`
+	Left       dtntime.Duration `json:"left,omitempty"`
+	Active     models.Hash      `json:"active_model"` // what the satellites are believed to fly
+	Announced  models.Hash      `json:"announced_model"`
+	DeltaBytes int64            `json:"delta_bytes,omitempty"`
 
 	Satellites []Satellite `json:"satellites"`
 	Rounds     []Round     `json:"rounds"` // that ended, the newest last
@@ -85,6 +89,7 @@ type Satellite struct {
 
 	// The last receipt: of which update, and what became of it.
 	Update uint64         `json:"update,omitempty"`
+	Step   uint32         `json:"step,omitempty"` // whose network became active
 	Status payload.Status `json:"status,omitempty"`
 	Reason string         `json:"reason,omitempty"`
 }

@@ -45,7 +45,7 @@ func (g *Ground) publish(change func(*Progress)) {
 // setBusy shows a new state of the loop to the other goroutines.
 func (g *Ground) setBusy(s *state) {
 	busy := map[models.Hash]bool{}
-	for _, id := range slices.Concat(s.Learn, s.Judge) {
+	for _, id := range s.all() {
 		busy[id] = true
 	}
 	g.mu.Lock()

@@ -37,6 +37,7 @@ func newPair(t *testing.T, pictures int) *pair {
 	c.Telemetry.Interval = 5 * dtntime.Millisecond
 	c.Retry = agent.RetryConfig{First: dtntime.Millisecond, Most: 4 * dtntime.Millisecond}
 	c.Updates.MinF1, c.Updates.Golden = 0, filepath.Join(agenttest.TempDir(t), "golden")
+	c.Updates.Keys, p.cfg.Delta.Key = p.keys()
 	agenttest.Pictures(t, c.Updates.Golden, 2, 99)
 	p.sat = c
 	return p

@@ -1,6 +1,10 @@
 package ground
 
 import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -69,6 +73,27 @@ func (w *world) stages() map[Stage]bool {
 	return got
 }
 
+// keys makes a pair of keys and returns the files of the public and private one.
+func (w *world) keys() (trusted []string, private string) {
+	w.t.Helper()
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+	dir := agenttest.TempDir(w.t)
+	write := func(name, kind string, der []byte, err error) string {
+		path := filepath.Join(dir, name)
+		if err == nil {
+			err = os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return path
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	private = write("private.pem", "PRIVATE KEY", der, err)
+	der, err = x509.MarshalPKIXPublicKey(key.Public())
+	return []string{write("public.pem", "PUBLIC KEY", der, err)}, private
+}
+
 // batch is a batch of the pictures from first up to end.
 func (w *world) batch(number uint64, first, end int) []byte {
 	w.t.Helper()
@@ -95,10 +120,13 @@ func (w *world) downlink(service uint64, data []byte) {
 	w.mission.Inject(satellite(), station().WithService(service), data)
 }
 
-// parts returns the parts that were sent to a satellite, by index.
-func (w *world) parts(to bundle.EID) map[uint32]payload.ModelPart {
+// numbered is the number of a part within its update.
+type numbered struct{ step, index uint32 }
+
+// parts returns the parts that were sent to a satellite.
+func (w *world) parts(to bundle.EID) map[numbered]payload.ModelPart {
 	w.t.Helper()
-	got := map[uint32]payload.ModelPart{}
+	got := map[numbered]payload.ModelPart{}
 	for _, s := range w.mission.SentTo(to.WithService(serviceModels)) {
 		p, err := payload.DecodeModelPart(s.Payload)
 		if err != nil {
@@ -107,17 +135,29 @@ func (w *world) parts(to bundle.EID) map[uint32]payload.ModelPart {
 		if !s.Out.Custody {
 			w.t.Error("a part travels without custody")
 		}
-		got[p.Index] = *p
+		got[numbered{p.Step, p.Index}] = *p
 	}
 	return got
 }
 
 // isWhole tells that every part of an update is there.
-func isWhole(parts map[uint32]payload.ModelPart) bool {
-	for _, p := range parts {
-		return len(parts) == int(p.Count)
+func isWhole(parts map[numbered]payload.ModelPart) bool {
+	first, ok := parts[numbered{}]
+	if !ok {
+		return false
 	}
-	return false
+	for step := range first.Steps {
+		p, ok := parts[numbered{step, 0}]
+		if !ok {
+			return false
+		}
+		for index := range p.Count {
+			if _, ok := parts[numbered{step, index}]; !ok {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // answer plays the satellite: once an update is whole, it sends the receipt.
@@ -127,10 +167,14 @@ func (w *world) answer(to bundle.EID, status payload.Status) {
 	if !isWhole(parts) {
 		return
 	}
-	p := parts[0]
-	r := payload.Receipt{Update: p.Update, Version: p.Version, Status: status, Active: p.Result, ActiveVersion: p.Version, Time: 1 << 50}
+	p := parts[numbered{}]
+	last := p.Steps - 1
+	r := payload.Receipt{
+		Update: p.Update, Version: p.Version, Step: last, Status: status,
+		Active: parts[numbered{last, 0}].Result, ActiveVersion: p.Version, Time: 1 << 50,
+	}
 	if status != payload.StatusActive {
-		r.Active, r.ActiveVersion, r.Reason = p.Base, 0, "the test says so"
+		r.Step, r.Active, r.ActiveVersion, r.Reason = 0, p.Base, 0, "the test says so"
 	}
 	data, err := r.Encode()
 	if err != nil {
@@ -198,13 +242,18 @@ func (w *world) answering(status payload.Status, done func() bool) func() bool {
 func (w *world) fly(to bundle.EID, base *models.Network) *models.Network {
 	w.t.Helper()
 	parts := w.parts(to)
-	var data []byte
-	for i := range len(parts) {
-		data = append(data, parts[uint32(i)].Data...)
+	for step := range parts[numbered{}].Steps {
+		var data []byte
+		for index := range parts[numbered{step, 0}].Count {
+			data = append(data, parts[numbered{step, index}].Data...)
+		}
+		d, err := delta.Decode(data)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if base, err = d.Apply(base); err != nil {
+			w.t.Fatal(err)
+		}
 	}
-	next, err := delta.Apply(base, newReader(data))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return next
+	return base
 }

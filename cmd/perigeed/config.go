@@ -287,10 +287,13 @@ func (c *config) complete(folder string) {
 	if s := c.Satellite; s != nil {
 		setDefault(&s.DataDir, filepath.Join(c.Node.DataDir, "satellite"))
 		paths = append(paths, &s.DataDir, &s.Model, &s.ModelConfig, &s.Source.Folder, &s.Source.List, &s.Updates.Golden)
+		for i := range s.Updates.Keys {
+			paths = append(paths, &s.Updates.Keys[i])
+		}
 	}
 	if g := c.Ground; g != nil {
 		setDefault(&g.DataDir, filepath.Join(c.Node.DataDir, "ground"))
-		paths = append(paths, &g.DataDir, &g.Model, &g.ModelConfig, &g.Labels)
+		paths = append(paths, &g.DataDir, &g.Model, &g.ModelConfig, &g.Labels, &g.Delta.Key)
 	}
 	for i := range c.Custody.Key {
 		paths = append(paths, &c.Custody.Key[i].File)

@@ -1,34 +1,11 @@
 package delta
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
-	"github.com/fxamacker/cbor/v2"
-	"github.com/klauspost/compress/zstd"
-
 	"perigee/models"
-)
-
-// A delta file is:
-//
-//	8 bytes   "PRGDELTA"
-//	4 bytes   length of the header, big endian
-//	header    deterministic CBOR (RFC 8949 section 4.2.1), see fileHeader
-//	rest      the body, compressed with zstd
-
-// FileExt is the customary extension of delta files.
-const FileExt = ".pdelta"
-
-const (
-	fileMagic     = "PRGDELTA"
-	fileVersion   = 1
-	fileMaxHeader = 1 << 14
-	fileSlack     = 1 << 16 // how much zstd may add to what does not compress
-	zstdWindow    = 1 << 22
 )
 
 // Errors that callers branch on.
@@ -47,24 +24,39 @@ type Info struct {
 	Result   models.Hash // network that results
 	Layers   []int       // convolutions that change, ascending
 	BodySize int         // bytes of the body before compression
+	Use      Use
+	Signer   KeyID // zero: not signed
 }
 
-// Delta is a delta file in memory.
+// Use is what whoever made a delta says of its result. It is under the signature.
+type Use struct {
+	Version   uint64  // version number of the network; 0: none was given
+	Draft     bool    // the result is only a step on the way and must not be taken into use
+	Threshold float32 // lowest score that counts, 0 to 1; 0: as before
+	MinF1     float32 // lowest F1 of a test of the result, 0 to 1
+	MatchIoU  float32 // overlap that counts as found in that test, 0 to 1; 0: the usual one
+}
+
+func (u Use) check() error {
+	for _, v := range []float32{u.Threshold, u.MinF1, u.MatchIoU} {
+		if !(v >= 0 && v <= 1) {
+			return fmt.Errorf("threshold %v, least F1 %v and overlap %v, want 0 to 1", u.Threshold, u.MinF1, u.MatchIoU)
+		}
+	}
+	return nil
+}
+
+// Delta is a delta in memory. Its Use may be set until it is encoded.
 type Delta struct {
 	Info
-	Data []byte // the file
+	packed []byte // the compressed body
+
+	header    []byte // that the signature covers; nil unless decoded
+	signature []byte // nil: not signed
 }
 
-type fileHeader struct {
-	Version  uint64      `cbor:"1,keyasint"`
-	Bits     int         `cbor:"2,keyasint"`
-	Rank     int         `cbor:"3,keyasint"`
-	Base     models.Hash `cbor:"4,keyasint"`
-	Backbone models.Hash `cbor:"5,keyasint"`
-	Result   models.Hash `cbor:"6,keyasint"`
-	Layers   []int       `cbor:"7,keyasint"`
-	BodySize int         `cbor:"8,keyasint"`
-}
+// Size returns the bytes of the compressed difference, without the header.
+func (d *Delta) Size() int { return len(d.packed) }
 
 // Build returns the delta from base to target, which must have the same graph
 // and backbone, and the network that applying it gives: target itself when enc
@@ -74,7 +66,7 @@ func Build(base, target *models.Network, enc Encoding) (*Delta, *models.Network,
 	if err := enc.check(); err != nil {
 		return nil, nil, fmt.Errorf("build delta: %w", err)
 	}
-	if base.BackboneHash() != target.BackboneHash() || !sameShapes(base, target) {
+	if !differOnlyInHead(base, target) {
 		return nil, nil, fmt.Errorf("build delta from %v to %v: %w: send the whole model", base.Hash(), target.Hash(), ErrBackbone)
 	}
 	info := Info{Encoding: enc, Base: base.Hash(), Backbone: base.BackboneHash()}
@@ -96,58 +88,88 @@ func Build(base, target *models.Network, enc Encoding) (*Delta, *models.Network,
 		return nil, nil, fmt.Errorf("build delta: %w", err)
 	}
 	info.Result = result.Hash()
-	data, err := encodeFile(&info, body)
+	packed, err := compress(body)
 	if err != nil {
 		return nil, nil, fmt.Errorf("build delta: %w", err)
 	}
-	return &Delta{Info: info, Data: data}, result, nil
+	return &Delta{Info: info, packed: packed}, result, nil
 }
 
-// sameShapes reports whether the heads of a and b hold the same layers.
-func sameShapes(a, b *models.Network) bool {
-	from, to := a.Graph(), b.Graph()
-	return slices.EqualFunc(from.Layers, to.Layers, func(x, y models.Layer) bool {
-		same := slices.Equal(x.From, y.From) && slices.Equal(x.Anchors, y.Anchors)
-		x.From, y.From, x.Anchors, y.Anchors = nil, nil, nil, nil
-		return same && x.Kind == y.Kind && x.Filters == y.Filters && x.Size == y.Size && x.Stride == y.Stride &&
-			x.Pad == y.Pad && x.Activation == y.Activation && x.Classes == y.Classes
-	})
+// Step is a delta of a chain and the network that it gives.
+type Step struct {
+	*Delta
+	Network *models.Network
 }
 
-// Inspect reads the header of a delta file. Errors wrap ErrCorrupt.
-func Inspect(r io.Reader) (Info, error) {
-	info, err := readHeader(r)
-	if err != nil {
-		return Info{}, fmt.Errorf("inspect delta: %w", err)
+// BuildSteps returns a chain of deltas from base towards target, one for each
+// encoding: each carries what those before it have left of the difference.
+// Errors are those of Build.
+func BuildSteps(base, target *models.Network, encodings []Encoding) ([]Step, error) {
+	var steps []Step
+	for _, enc := range encodings {
+		d, result, err := Build(base, target, enc)
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, Step{d, result})
+		base = result
 	}
-	return info, nil
+	return steps, nil
 }
 
-// Apply reads a delta file to its end and returns the network it makes of base.
-// Nothing of it is used before the base's hash is checked, and nothing is
-// returned unless the result has the announced hash. It holds no more than the
-// new head three times over, whatever the file says. Errors wrap ErrWrongBase,
-// ErrCorrupt or ErrResultMismatch.
-func Apply(base *models.Network, r io.Reader) (*models.Network, error) {
-	info, err := readHeader(r)
+// differOnlyInHead reports whether the head of b, put on a, makes b.
+func differOnlyInHead(a, b *models.Network) bool {
+	if a.BackboneHash() != b.BackboneHash() || a.HeadParamCount() != b.HeadParamCount() {
+		return false
+	}
+	joined, err := a.WithHead(b.HeadParams())
+	return err == nil && joined.Hash() == b.Hash()
+}
+
+// Apply returns the network that d makes of base. Nothing of it is used before
+// the base's hash is checked, and nothing is returned unless the result has the
+// announced hash. It holds no more than the new head three times over, whatever d
+// says. It does not look at the signature. Errors wrap ErrWrongBase, ErrCorrupt or
+// ErrResultMismatch.
+func (d *Delta) Apply(base *models.Network) (*models.Network, error) {
+	if d.Base != base.Hash() || d.Backbone != base.BackboneHash() {
+		return nil, fmt.Errorf("apply delta: %w: it applies to %v, this is %v", ErrWrongBase, d.Base, base.Hash())
+	}
+	need, err := d.need(base)
 	if err != nil {
 		return nil, fmt.Errorf("apply delta: %w", err)
 	}
-	if info.Base != base.Hash() || info.Backbone != base.BackboneHash() {
-		return nil, fmt.Errorf("apply delta: %w: it applies to %v, this is %v", ErrWrongBase, info.Base, base.Hash())
-	}
-	body, err := readBody(base, &info, r)
+	body, err := decompress(d.packed, need)
 	if err != nil {
 		return nil, fmt.Errorf("apply delta: %w", err)
 	}
-	result, err := applyBody(base, &info, body)
+	result, err := applyBody(base, &d.Info, body)
 	if err != nil {
 		return nil, fmt.Errorf("apply delta: %w", err)
 	}
-	if result.Hash() != info.Result {
-		return nil, fmt.Errorf("apply delta: %w: gives %v, announces %v: ask for it again", ErrResultMismatch, result.Hash(), info.Result)
+	if result.Hash() != d.Result {
+		return nil, fmt.Errorf("apply delta: %w: gives %v, announces %v: ask for it again", ErrResultMismatch, result.Hash(), d.Result)
 	}
 	return result, nil
+}
+
+// need returns the bytes of the body, after checking that the header asks for
+// what base has.
+func (d *Delta) need(base *models.Network) (int, error) {
+	need, at := 0, 0
+	for _, c := range base.HeadConvs() {
+		if at < len(d.Layers) && d.Layers[at] == c.Layer {
+			need += d.Encoding.layerSize(&c)
+			at++
+		}
+	}
+	if at != len(d.Layers) {
+		return 0, fmt.Errorf("%w: layers %v are not convolutions of the head in ascending order", ErrCorrupt, d.Layers)
+	}
+	if need != d.BodySize {
+		return 0, fmt.Errorf("%w: announces a body of %d bytes, its layers need %d", ErrCorrupt, d.BodySize, need)
+	}
+	return need, nil
 }
 
 // applyBody returns base with the differences in body added. body must have the
@@ -172,113 +194,4 @@ func applyBody(base *models.Network, info *Info, body []byte) (*models.Network, 
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return result, nil
-}
-
-// encodeFile returns the delta file.
-func encodeFile(info *Info, body []byte) ([]byte, error) {
-	enc, err := cbor.CoreDetEncOptions().EncMode()
-	if err != nil {
-		return nil, fmt.Errorf("set up deterministic CBOR: %w", err)
-	}
-	header, err := enc.Marshal(fileHeader{
-		Version: fileVersion, Bits: info.Encoding.Bits, Rank: info.Encoding.Rank, Base: info.Base, Backbone: info.Backbone,
-		Result: info.Result, Layers: append([]int{}, info.Layers...), BodySize: info.BodySize,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("encode delta header: %w", err)
-	}
-	file := binary.BigEndian.AppendUint32([]byte(fileMagic), uint32(len(header)))
-	file = append(file, header...)
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(zstdWindow))
-	if err != nil {
-		return nil, fmt.Errorf("set up zstd: %w", err)
-	}
-	file = z.EncodeAll(body, file)
-	if err := z.Close(); err != nil {
-		return nil, fmt.Errorf("compress delta: %w", err)
-	}
-	return file, nil
-}
-
-func readHeader(r io.Reader) (Info, error) {
-	var start [len(fileMagic) + 4]byte
-	if err := readFull(r, start[:], "start"); err != nil {
-		return Info{}, err
-	}
-	if string(start[:len(fileMagic)]) != fileMagic {
-		return Info{}, fmt.Errorf("%w: begins with %q, want %q", ErrCorrupt, start[:len(fileMagic)], fileMagic)
-	}
-	length := binary.BigEndian.Uint32(start[len(fileMagic):])
-	if length > fileMaxHeader {
-		return Info{}, fmt.Errorf("%w: header of %d bytes, limit %d", ErrCorrupt, length, fileMaxHeader)
-	}
-	text := make([]byte, length)
-	if err := readFull(r, text, "header"); err != nil {
-		return Info{}, err
-	}
-	dec, err := cbor.DecOptions{
-		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField, MaxArrayElements: models.MaxLayers, MaxMapPairs: 16, MaxNestedLevels: 4,
-	}.DecMode()
-	if err != nil {
-		return Info{}, fmt.Errorf("set up CBOR decoding: %w", err)
-	}
-	var h fileHeader
-	if err := dec.Unmarshal(text, &h); err != nil {
-		return Info{}, fmt.Errorf("%w: header: %w", ErrCorrupt, err)
-	}
-	if h.Version != fileVersion {
-		return Info{}, fmt.Errorf("%w: version %d, this program reads %d", ErrCorrupt, h.Version, fileVersion)
-	}
-	info := Info{
-		Encoding: Encoding{Bits: h.Bits, Rank: h.Rank}, Base: h.Base, Backbone: h.Backbone, Result: h.Result,
-		Layers: h.Layers, BodySize: h.BodySize,
-	}
-	if err := info.Encoding.check(); err != nil {
-		return Info{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return info, nil
-}
-
-// readBody checks that the header asks for what base has, and decompresses
-// exactly the bytes that this needs.
-func readBody(base *models.Network, info *Info, r io.Reader) ([]byte, error) {
-	need, at := 0, 0
-	for _, c := range base.HeadConvs() {
-		if at < len(info.Layers) && info.Layers[at] == c.Layer {
-			need += info.Encoding.layerSize(&c)
-			at++
-		}
-	}
-	if at != len(info.Layers) {
-		return nil, fmt.Errorf("%w: layers %v are not convolutions of the head in ascending order", ErrCorrupt, info.Layers)
-	}
-	if need != info.BodySize {
-		return nil, fmt.Errorf("%w: announces a body of %d bytes, its layers need %d", ErrCorrupt, info.BodySize, need)
-	}
-	z, err := zstd.NewReader(io.LimitReader(r, int64(need)+fileSlack), zstd.WithDecoderConcurrency(1),
-		zstd.WithDecoderMaxMemory(uint64(need)+fileSlack), zstd.WithDecoderMaxWindow(2*zstdWindow), zstd.WithDecoderLowmem(true))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	defer z.Close()
-	body := make([]byte, need)
-	if _, err := io.ReadFull(z, body); err != nil {
-		return nil, fmt.Errorf("%w: body: %w", ErrCorrupt, err)
-	}
-	if extra, err := io.CopyN(io.Discard, z, 1); extra > 0 || !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%w: does not end after its body", ErrCorrupt)
-	}
-	return body, nil
-}
-
-func readFull(r io.Reader, buf []byte, what string) error {
-	_, err := io.ReadFull(r, buf)
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%w: ends within its %s", ErrCorrupt, what)
-	case err != nil:
-		return fmt.Errorf("read %s: %w", what, err)
-	}
-	return nil
 }

@@ -2,9 +2,9 @@ package delta
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"testing"
 
@@ -86,7 +86,7 @@ func distance(a, b *models.Network) float64 {
 }
 
 func encodings() []Encoding {
-	list := []Encoding{{Bits: Lossless}, {Bits: 8, Rank: 1}, {Bits: 8, Rank: 4}, {Bits: 3, Rank: 64}}
+	list := []Encoding{{Bits: Lossless}, {Bits: Half}, {Bits: Half, Rank: 2}, {Bits: 8, Rank: 1}, {Bits: 8, Rank: 4}, {Bits: 3, Rank: 64}}
 	for bits := MinBits; bits <= MaxBits; bits++ {
 		list = append(list, Int(bits))
 	}
@@ -102,6 +102,25 @@ func build(t testing.TB, base, target *models.Network, e Encoding) (*Delta, *mod
 	return d, result
 }
 
+// encode returns d as an unsigned file.
+func encode(t testing.TB, d *Delta) []byte {
+	t.Helper()
+	file, err := d.Encode(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// apply reads a file and applies it.
+func apply(base *models.Network, file []byte) (*models.Network, error) {
+	d, err := Decode(file)
+	if err != nil {
+		return nil, err
+	}
+	return d.Apply(base)
+}
+
 func TestApplyGivesWhatBuildAnnounced(t *testing.T) {
 	base := smallNetwork(t, 1)
 	target := perturbed(t, base, 0.01, 2)
@@ -111,7 +130,7 @@ func TestApplyGivesWhatBuildAnnounced(t *testing.T) {
 			if want.Hash() != d.Result || want.Hash() == base.Hash() {
 				t.Fatalf("result %v, announced %v, base %v", want.Hash(), d.Result, base.Hash())
 			}
-			got, err := Apply(base, bytes.NewReader(d.Data))
+			got, err := apply(base, encode(t, d))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -122,12 +141,12 @@ func TestApplyGivesWhatBuildAnnounced(t *testing.T) {
 				t.Fatalf("lossless gives %v, want the target %v", got.Hash(), target.Hash())
 			}
 			again, _ := build(t, base, target, e)
-			if !bytes.Equal(again.Data, d.Data) {
+			if !bytes.Equal(encode(t, again), encode(t, d)) {
 				t.Fatal("built twice, two different files")
 			}
-			info, err := Inspect(bytes.NewReader(d.Data))
-			if err != nil || fmt.Sprint(info) != fmt.Sprint(d.Info) {
-				t.Fatalf("inspected %+v, %v; want %+v", info, err, d.Info)
+			read, err := Decode(encode(t, d))
+			if err != nil || fmt.Sprint(read.Info) != fmt.Sprint(d.Info) {
+				t.Fatalf("decoded %+v, %v; want %+v", read.Info, err, d.Info)
 			}
 		})
 	}
@@ -174,8 +193,8 @@ func TestRankCarriesLowRankDifferences(t *testing.T) {
 	if d := distance(one, target); d < before/100 {
 		t.Errorf("rank 1 leaves only %g of %g of a difference of rank 2", d, before)
 	}
-	if dense, _ := build(t, base, target, Int(8)); len(ranked.Data) > len(dense.Data)*2/3 {
-		t.Errorf("rank 2 takes %d bytes, dense %d", len(ranked.Data), len(dense.Data))
+	if dense, _ := build(t, base, target, Int(8)); ranked.Size() > dense.Size()*2/3 {
+		t.Errorf("rank 2 takes %d bytes, dense %d", ranked.Size(), dense.Size())
 	}
 }
 
@@ -199,7 +218,7 @@ func TestUnchangedLayersTakeNoRoom(t *testing.T) {
 	if len(none.Layers) != 0 || same.Hash() != base.Hash() {
 		t.Fatalf("delta to itself changes layers %v", none.Layers)
 	}
-	if got, err := Apply(base, bytes.NewReader(none.Data)); err != nil || got.Hash() != base.Hash() {
+	if got, err := apply(base, encode(t, none)); err != nil || got.Hash() != base.Hash() {
 		t.Fatalf("apply empty delta: %v", err)
 	}
 }
@@ -208,7 +227,7 @@ func TestApplyRefusesAnotherBase(t *testing.T) {
 	base := smallNetwork(t, 1)
 	d, result := build(t, base, perturbed(t, base, 0.01, 2), Int(8))
 	for _, other := range []*models.Network{result, smallNetwork(t, 9), perturbed(t, base, 0.01, 3)} {
-		if _, err := Apply(other, bytes.NewReader(d.Data)); !errors.Is(err, ErrWrongBase) {
+		if _, err := d.Apply(other); !errors.Is(err, ErrWrongBase) {
 			t.Errorf("error %v, want ErrWrongBase", err)
 		}
 	}
@@ -223,41 +242,24 @@ func TestApplyRefusesAnotherBase(t *testing.T) {
 func TestApplyChecksTheResult(t *testing.T) {
 	base := smallNetwork(t, 1)
 	d, _ := build(t, base, perturbed(t, base, 0.01, 2), Int(8))
-	info := d.Info
-	info.Result = models.HashBytes(nil)
-	body, err := readBody(base, &info, afterHeader(t, d.Data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := encodeFile(&info, body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Apply(base, bytes.NewReader(file)); !errors.Is(err, ErrResultMismatch) {
+	d.Result = models.HashBytes(nil)
+	if _, err := apply(base, encode(t, d)); !errors.Is(err, ErrResultMismatch) {
 		t.Fatalf("error %v, want ErrResultMismatch", err)
 	}
-}
-
-func afterHeader(t testing.TB, file []byte) io.Reader {
-	t.Helper()
-	r := bytes.NewReader(file)
-	if _, err := readHeader(r); err != nil {
-		t.Fatal(err)
-	}
-	return r
 }
 
 // TestApplyRefusesDamage cuts a delta everywhere and flips every byte of it.
 func TestApplyRefusesDamage(t *testing.T) {
 	base := smallNetwork(t, 1)
 	d, want := build(t, base, perturbed(t, base, 0.01, 2), Encoding{Bits: 2, Rank: 1})
-	for n := range d.Data {
-		if _, err := Apply(base, bytes.NewReader(d.Data[:n])); !errors.Is(err, ErrCorrupt) {
-			t.Fatalf("cut at %d of %d: error %v, want ErrCorrupt", n, len(d.Data), err)
+	file := encode(t, d)
+	for n := range file {
+		if _, err := apply(base, file[:n]); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("cut at %d of %d: error %v, want ErrCorrupt", n, len(file), err)
 		}
-		bad := bytes.Clone(d.Data)
+		bad := bytes.Clone(file)
 		bad[n] ^= 0x40
-		got, err := Apply(base, bytes.NewReader(bad))
+		got, err := apply(base, bad)
 		if err == nil && got.Hash() != want.Hash() {
 			t.Fatalf("byte %d damaged: another network without an error", n)
 		}
@@ -265,8 +267,8 @@ func TestApplyRefusesDamage(t *testing.T) {
 			t.Fatalf("byte %d damaged: error %v is none of the sentinels", n, err)
 		}
 	}
-	for _, extra := range [][]byte{{0}, bytes.Repeat([]byte{0}, 100), d.Data} {
-		if _, err := Apply(base, bytes.NewReader(append(bytes.Clone(d.Data), extra...))); !errors.Is(err, ErrCorrupt) {
+	for _, extra := range [][]byte{{0}, bytes.Repeat([]byte{0}, 100), file} {
+		if _, err := apply(base, append(bytes.Clone(file), extra...)); !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("%d bytes after the end: error %v, want ErrCorrupt", len(extra), err)
 		}
 	}
@@ -277,21 +279,49 @@ func TestApplyRefusesDamage(t *testing.T) {
 func TestApplyBoundsDecompression(t *testing.T) {
 	base := smallNetwork(t, 1)
 	d, _ := build(t, base, perturbed(t, base, 0.01, 2), Int(8))
-	bomb, err := encodeFile(&d.Info, make([]byte, 64<<20))
-	if err != nil {
+	bomb := *d
+	var err error
+	if bomb.packed, err = compress(make([]byte, 64<<20)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Apply(base, bytes.NewReader(bomb)); !errors.Is(err, ErrCorrupt) {
-		t.Fatalf("error %v, want ErrCorrupt", err)
-	}
-	large := d.Info
+	large, layers := *d, *d
 	large.BodySize = 1 << 40
-	file, err := encodeFile(&large, nil)
+	layers.Layers = []int{2, 2}
+	for _, bad := range []*Delta{&bomb, &large, &layers} {
+		if _, err := apply(base, encode(t, bad)); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("error %v, want ErrCorrupt", err)
+		}
+	}
+}
+
+func TestStepsComeNearer(t *testing.T) {
+	base := smallNetwork(t, 1)
+	target := perturbed(t, base, 0.01, 2)
+	encodings, err := ParseSteps([]string{"int3-rank2", "int4-rank4", "int4", "int8"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Apply(base, bytes.NewReader(file)); !errors.Is(err, ErrCorrupt) {
-		t.Fatalf("error %v, want ErrCorrupt", err)
+	steps, err := BuildSteps(base, target, encodings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, on := distance(base, target), base
+	for i, s := range steps {
+		if on, err = apply(on, encode(t, s.Delta)); err != nil {
+			t.Fatal(err)
+		}
+		left := distance(on, target)
+		if on.Hash() != s.Network.Hash() || left >= far {
+			t.Fatalf("step %d, %v, leaves %g of %g", i, s.Encoding, left, far)
+		}
+		far = left
+	}
+	if far > 1e-6*distance(base, target) {
+		t.Errorf("the last step leaves %g", far)
+	}
+	// No step goes without those before it.
+	if _, err := apply(base, encode(t, steps[1].Delta)); !errors.Is(err, ErrWrongBase) {
+		t.Errorf("second step on the base: %v", err)
 	}
 }
 
@@ -301,7 +331,7 @@ func TestEncodingNames(t *testing.T) {
 			t.Errorf("%v parsed as %v, %v", e, got, err)
 		}
 	}
-	for _, bad := range []string{"", "int", "int1", "int9", "int32", "8", "int08", "int8-rank0", "int8-rank65", "int8-rank", "lossless-rank2", "int+4"} {
+	for _, bad := range []string{"", "int", "int1", "int9", "int32", "8", "int08", "int8-rank0", "int8-rank65", "int8-rank", "lossless-rank2", "int+4", "int16", "float16-rank", "int4-gain", "lossless-rank", "float32", "half"} {
 		if got, err := ParseEncoding(bad); !errors.Is(err, ErrEncoding) {
 			t.Errorf("%q parsed as %v, %v; want ErrEncoding", bad, got, err)
 		}
@@ -334,18 +364,28 @@ func TestRowsRoundTripAtEveryWidth(t *testing.T) {
 func FuzzApply(f *testing.F) {
 	base := smallNetwork(f, 1)
 	target := perturbed(f, base, 0.01, 2)
-	for _, e := range encodings() {
+	key := testKey(1)
+	for i, e := range encodings() {
 		d, _ := build(f, base, target, e)
-		f.Add(d.Data)
+		d.Use = Use{Version: uint64(i), Draft: i%2 == 0, Threshold: float32(i) / 100}
+		file, err := d.Encode([]ed25519.PrivateKey{nil, key}[i%2])
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(file)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		n, err := Apply(base, bytes.NewReader(data))
+		d, err := Decode(data)
 		if err != nil {
 			return
 		}
-		info, err := Inspect(bytes.NewReader(data))
-		if err != nil || n.Hash() != info.Result {
-			t.Fatalf("applied to %v, announced %v, %v", n.Hash(), info.Result, err)
+		if d.signature == nil {
+			if again := encode(t, d); !bytes.Equal(again, data) {
+				t.Fatalf("decoded and encoded: %d bytes became %d", len(data), len(again))
+			}
+		}
+		if n, err := d.Apply(base); err == nil && n.Hash() != d.Result {
+			t.Fatalf("applied to %v, announced %v", n.Hash(), d.Result)
 		}
 	})
 }

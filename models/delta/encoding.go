@@ -1,13 +1,19 @@
 // Package delta makes and applies the smallest change of a network's head: per
 // row of every changed convolution a scale and whole numbers of a few bits,
 // either of the difference itself or of two thin factors of it, compressed with
-// zstd (RFC 8878). A lossless encoding carries any difference exactly.
+// zstd (RFC 8878). Half precision and a lossless encoding carry more.
 //
 // A delta is bound to the hashes of the network that it applies to, of its
-// backbone, and of the network that results. The result is computed with the
-// quantised difference by whoever builds the delta, in float32 operations that
-// no machine may fuse or reorder, so every machine gets the same bits or an
-// error. The package refuses to know links and how a delta was trained.
+// backbone, and of the network that results, and may be signed (Ed25519, RFC
+// 8032). The result is computed with the quantised difference by whoever builds
+// the delta, in float32 operations that no machine may fuse or reorder, so every
+// machine gets the same bits or an error.
+//
+// A change may go in steps, coarse to fine: a chain of deltas of which each
+// starts from the result of the one before. Whoever has the first few of them has
+// a whole network, and knows its hash.
+//
+// The package refuses to know links and how a delta was trained.
 package delta
 
 import (
@@ -17,8 +23,11 @@ import (
 	"strings"
 )
 
-// Lossless is the number of bits that carries every difference exactly.
-const Lossless = 32
+// Special numbers of bits.
+const (
+	Half     = 16 // half precision (IEEE 754 binary16)
+	Lossless = 32 // carries every difference exactly
+)
 
 // Limits on encodings.
 const (
@@ -32,7 +41,7 @@ var ErrEncoding = errors.New("unusable delta encoding")
 
 // Encoding says how the difference is written.
 type Encoding struct {
-	// Bits of each number: MinBits to MaxBits, or Lossless.
+	// Bits of each number: MinBits to MaxBits, Half or Lossless.
 	Bits int
 	// Rank, if not 0, writes the difference of each convolution as the product
 	// of two factors of this rank: exact for what was trained at that rank, the
@@ -43,20 +52,26 @@ type Encoding struct {
 // Int returns the dense encoding of so many bits.
 func Int(bits int) Encoding { return Encoding{Bits: bits} }
 
-// ParseEncoding reads what String writes: "lossless", "int2" to "int8", or
-// these with a rank, such as "int8-rank2".
+// ParseEncoding reads what String writes: "lossless", "float16", "int2" to
+// "int8", or one of these but the first with a rank, such as "int4-rank2".
 func ParseEncoding(text string) (Encoding, error) {
-	if text == "lossless" {
-		return Encoding{Bits: Lossless}, nil
-	}
-	bits, rank, ranked := strings.Cut(text, "-rank")
-	digits, ok := strings.CutPrefix(bits, "int")
-	e := Encoding{}
-	var err error
-	if e.Bits, err = strconv.Atoi(digits); err != nil || !ok {
-		return Encoding{}, badName(text)
+	name, rank, ranked := strings.Cut(text, "-rank")
+	var e Encoding
+	switch name {
+	case "lossless":
+		e.Bits = Lossless
+	case "float16":
+		e.Bits = Half
+	default:
+		digits, ok := strings.CutPrefix(name, "int")
+		bits, err := strconv.Atoi(digits)
+		if err != nil || !ok || bits > MaxBits {
+			return Encoding{}, badName(text)
+		}
+		e.Bits = bits
 	}
 	if ranked {
+		var err error
 		if e.Rank, err = strconv.Atoi(rank); err != nil || e.Rank == 0 {
 			return Encoding{}, badName(text)
 		}
@@ -67,27 +82,58 @@ func ParseEncoding(text string) (Encoding, error) {
 	return e, nil
 }
 
+// ParseSteps reads the encodings of a chain. Errors wrap ErrEncoding.
+func ParseSteps(names []string) ([]Encoding, error) {
+	var steps []Encoding
+	for _, name := range names {
+		e, err := ParseEncoding(name)
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, e)
+	}
+	return steps, nil
+}
+
+// AdvisedSteps returns a good chain for a change that was trained with so many
+// factors, 0 for whole weights: the first step is a fifth of it, and carries most
+// of the gain.
+func AdvisedSteps(rank int) []Encoding {
+	switch {
+	case rank == 0:
+		return []Encoding{{Bits: 2, Rank: 8}, {Bits: 2}, {Bits: 4}}
+	case rank == 1:
+		return []Encoding{{Bits: 2, Rank: 1}, {Bits: 4, Rank: 1}}
+	}
+	return []Encoding{{Bits: 2, Rank: 1}, {Bits: 3, Rank: min(rank-1, MaxRank)}, {Bits: 4, Rank: min(rank, MaxRank)}}
+}
+
 func badName(text string) error {
-	return fmt.Errorf("%w: %.40q; use lossless, int%d to int%d, or int8-rank2 and the like", ErrEncoding, text, MinBits, MaxBits)
+	return fmt.Errorf("%w: %.40q; use lossless, float16, int%d to int%d, or one of the latter two with a rank of up to %d, such as int4-rank2",
+		ErrEncoding, text, MinBits, MaxBits, MaxRank)
 }
 
 // String returns the name of e, which ParseEncoding reads.
 func (e Encoding) String() string {
-	switch {
-	case e.Bits == Lossless:
-		return "lossless"
-	case e.Rank > 0:
-		return fmt.Sprintf("int%d-rank%d", e.Bits, e.Rank)
+	name := fmt.Sprintf("int%d", e.Bits)
+	switch e.Bits {
+	case Lossless:
+		name = "lossless"
+	case Half:
+		name = "float16"
 	}
-	return fmt.Sprintf("int%d", e.Bits)
+	if e.Rank > 0 {
+		name += fmt.Sprintf("-rank%d", e.Rank)
+	}
+	return name
 }
 
 func (e Encoding) check() error {
 	switch {
 	case e.Bits == Lossless && e.Rank == 0:
 		return nil
-	case e.Bits < MinBits || e.Bits > MaxBits:
-		return fmt.Errorf("%w: %d bits, want %d to %d, or %d without rank for lossless", ErrEncoding, e.Bits, MinBits, MaxBits, Lossless)
+	case (e.Bits < MinBits || e.Bits > MaxBits) && e.Bits != Half:
+		return fmt.Errorf("%w: %d bits, want %d to %d, %d, or %d by itself", ErrEncoding, e.Bits, MinBits, MaxBits, Half, Lossless)
 	case e.Rank < 0 || e.Rank > MaxRank:
 		return fmt.Errorf("%w: rank %d, want 0 to %d", ErrEncoding, e.Rank, MaxRank)
 	}

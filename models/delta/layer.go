@@ -10,12 +10,24 @@ import (
 
 // The body of a delta holds, for each changed convolution in order of layers:
 //
-//	dense     biases, then a row of numbers per filter
-//	ranked    biases, then r rows of Out numbers and r rows of Columns numbers
+//	dense     biases as one row, then a row per filter
+//	ranked    biases as one row, then r rows of Out numbers and r of Columns numbers
 //	lossless  biases and weights XORed with the base's, split in four planes: the
 //	          highest byte of every value, then the next, down to the lowest
 //
-// Biases are float16 differences; a row is a float16 scale and its numbers.
+// A row is a float16 scale and its numbers, or numbers in half precision.
+
+// biasBits is the fewest bits of biases: there are few of them, and each moves a
+// whole map.
+const biasBits = 6
+
+// biases is how the differences of biases are written.
+func (e Encoding) biases() Encoding {
+	if e.Bits == Half {
+		return Encoding{Bits: Half}
+	}
+	return Encoding{Bits: max(e.Bits, biasBits)}
+}
 
 // rank returns the rank of the factors for c, which its size may limit.
 func (e Encoding) rank(c *models.Conv) int { return min(e.Rank, c.Out.C, c.Columns) }
@@ -27,9 +39,9 @@ func (e Encoding) layerSize(c *models.Conv) int {
 	case e.Bits == Lossless:
 		return 4 * filters * (1 + c.Columns)
 	case e.Rank > 0:
-		return 2*filters + e.rank(c)*(e.rowSize(filters)+e.rowSize(c.Columns))
+		return e.biases().rowSize(filters) + e.rank(c)*(e.rowSize(filters)+e.rowSize(c.Columns))
 	}
-	return 2*filters + filters*e.rowSize(c.Columns)
+	return e.biases().rowSize(filters) + filters*e.rowSize(c.Columns)
 }
 
 // appendLayer appends the difference between two convolutions.
@@ -37,7 +49,7 @@ func (e Encoding) appendLayer(dst []byte, base, target *models.Conv) ([]byte, er
 	if e.Bits == Lossless {
 		return appendPlanes(dst, base, target), nil
 	}
-	dst = appendBiases(dst, difference(base.Bias, target.Bias))
+	dst = e.biases().appendRow(dst, difference(base.Bias, target.Bias))
 	change := difference(base.Weights, target.Weights)
 	if e.Rank == 0 {
 		for n := base.Columns; len(change) > 0; change = change[n:] {
@@ -72,9 +84,9 @@ func (e Encoding) applyLayer(c *models.Conv, bias, weights []float32, src []byte
 		return applyPlanes(bias, weights, src), nil
 	}
 	change := make([]float32, len(bias))
-	src, ok := readBiases(change, src)
+	src, ok := e.biases().readRow(change, src)
 	if !ok {
-		return nil, fmt.Errorf("%w: layer %d: bias is not a finite number", ErrCorrupt, c.Layer)
+		return nil, fmt.Errorf("%w: layer %d: biases are out of range", ErrCorrupt, c.Layer)
 	}
 	add(bias, change)
 	if e.Rank > 0 {

@@ -17,12 +17,20 @@ func clipFactors() []float64 {
 	return []float64{1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.28, 0.22, 0.16, 0.12}
 }
 
-// rowSize returns the bytes of a row of n numbers with its scale.
-func (e Encoding) rowSize(n int) int { return 2 + (n+e.perByte()-1)/e.perByte() }
+// rowSize returns the bytes of a row of n numbers.
+func (e Encoding) rowSize(n int) int {
+	if e.Bits == Half {
+		return 2 * n
+	}
+	return 2 + (n+e.perByte()-1)/e.perByte()
+}
 
 // appendRow quantises row with the clipping factor that gives the least squared
 // error and appends scale and numbers.
 func (e Encoding) appendRow(dst []byte, row []float32) []byte {
+	if e.Bits == Half {
+		return appendHalf(dst, row)
+	}
 	largest := 0.0
 	for _, v := range row {
 		largest = max(largest, math.Abs(float64(v)))
@@ -81,6 +89,9 @@ func (e Encoding) appendNumbers(dst []byte, row []float32, scale float16.Float16
 // must hold at least rowSize(len(row)) bytes. It reports false when the row is
 // not as appendRow makes it.
 func (e Encoding) readRow(row []float32, src []byte) ([]byte, bool) {
+	if e.Bits == Half {
+		return readHalf(row, src)
+	}
 	scale := float16.Frombits(binary.LittleEndian.Uint16(src))
 	if scale.Signbit() || !scale.IsFinite() {
 		return nil, false
@@ -107,24 +118,29 @@ func toScale(step float64) float16.Float16 {
 
 func fromScale(s float16.Float16) float32 { return s.Float32() / scaleUnit }
 
-// appendBiases appends differences of biases as float16.
-func appendBiases(dst []byte, values []float32) []byte {
+// appendHalf appends values in half precision: the upper bytes of all, then the
+// lower ones, which compress apart.
+func appendHalf(dst []byte, values []float32) []byte {
 	const largest = 65504
-	for _, v := range values {
-		h := float16.Fromfloat32(min(max(v, -largest), largest))
-		dst = binary.LittleEndian.AppendUint16(dst, h.Bits())
+	for shift := 8; shift >= 0; shift -= 8 {
+		for _, v := range values {
+			h := float16.Fromfloat32(min(max(v, -largest), largest))
+			dst = append(dst, byte(h.Bits()>>shift))
+		}
 	}
 	return dst
 }
 
-// readBiases is the way back; src must hold two bytes for each value.
-func readBiases(values []float32, src []byte) ([]byte, bool) {
+// readHalf is the way back; src must hold two bytes for each value. It reports
+// false when a value is not finite.
+func readHalf(values []float32, src []byte) ([]byte, bool) {
+	n := len(values)
 	for i := range values {
-		h := float16.Frombits(binary.LittleEndian.Uint16(src[2*i:]))
+		h := float16.Frombits(uint16(src[i])<<8 | uint16(src[n+i]))
 		if !h.IsFinite() {
 			return nil, false
 		}
 		values[i] = h.Float32()
 	}
-	return src[2*len(values):], true
+	return src[2*n:], true
 }

@@ -1,7 +1,6 @@
 package delta
 
 import (
-	"bytes"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -48,14 +47,14 @@ func TestTinyHeadSizes(t *testing.T) {
 		{"rank 2", ranked, Encoding{Bits: 4, Rank: 2}, 16_000, 0.05},
 	} {
 		d, want := build(t, base, c.target, c.e)
-		got, err := Apply(base, bytes.NewReader(d.Data))
+		got, err := apply(base, encode(t, d))
 		if err != nil || got.Hash() != want.Hash() {
 			t.Fatalf("%v: apply: %v", c.e, err)
 		}
 		left := distance(got, c.target) / distance(base, c.target)
-		t.Logf("%s as %v: %d bytes, leaves %.3g %% of the squared change", c.name, c.e, len(d.Data), 100*left)
-		if len(d.Data) > c.limit || left > c.error {
-			t.Errorf("%s as %v: %d bytes, want up to %d; leaves %g, want up to %g", c.name, c.e, len(d.Data), c.limit, left, c.error)
+		t.Logf("%s as %v: %d bytes, leaves %.3g %% of the squared change", c.name, c.e, d.Size(), 100*left)
+		if d.Size() > c.limit || left > c.error {
+			t.Errorf("%s as %v: %d bytes, want up to %d; leaves %g, want up to %g", c.name, c.e, d.Size(), c.limit, left, c.error)
 		}
 	}
 }
@@ -90,12 +89,12 @@ func BenchmarkTinyHead(b *testing.B) {
 			for b.Loop() {
 				build(b, base, target, e)
 			}
-			b.ReportMetric(float64(len(d.Data)), "bytes")
+			b.ReportMetric(float64(d.Size()), "bytes")
 		})
 		b.Run(fmt.Sprintf("apply/%v", e), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := Apply(base, bytes.NewReader(d.Data)); err != nil {
+				if _, err := d.Apply(base); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -32,8 +32,9 @@ const (
 	MaxSamples    = 256     // samples in a batch
 	MaxPicture    = 2 << 20 // bytes of a picture
 	MaxPart       = 1 << 20 // bytes of a part of an update
-	MaxParts      = 1 << 16 // parts of an update
-	MaxUpdate     = 1 << 28 // bytes of an update
+	MaxSteps      = 64      // steps of an update
+	MaxParts      = 1 << 16 // parts of a step
+	MaxUpdate     = 1 << 28 // bytes of a step
 	MaxDetections = 1024    // detections or labels of one picture
 	MaxVerdicts   = 1024    // verdicts in a batch
 	MaxName       = 128     // bytes of a name

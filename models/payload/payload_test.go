@@ -41,7 +41,7 @@ func sampleBatch() *SampleBatch {
 
 func modelPart() *ModelPart {
 	parts, err := Split(ModelPart{
-		Update: 7, Version: 4, Type: UpdateDelta, Encoding: "int4", Base: models.HashBytes([]byte("b")),
+		Update: 7, Version: 4, Type: UpdateDelta, Step: 1, Steps: 3, Draft: true, Encoding: "int4-rank1", Base: models.HashBytes([]byte("b")),
 		Result: models.HashBytes([]byte("r")), Backbone: models.HashBytes([]byte("bb")),
 		Golden: Golden{MinF1: 0.8, Threshold: 0.3, MatchIoU: 0.35},
 	}, []byte("the whole update, cut in parts"), 12)
@@ -133,7 +133,7 @@ func TestDecodeRefusesDamage(t *testing.T) {
 
 func TestDecodeRefusesLooseEncoding(t *testing.T) {
 	data := encoded(t, receipt())
-	// 83 01 04 87 07 ...: write the update's number in two bytes instead of one.
+	// 83 01 04 88 07 ...: write the update's number in two bytes instead of one.
 	loose := append(append(bytes.Clone(data[:4]), 0x18), data[4:]...)
 	if _, err := DecodeReceipt(loose); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "deterministic") {
 		t.Fatalf("error %v, want one about deterministic encoding", err)
@@ -191,8 +191,15 @@ func TestLimits(t *testing.T) {
 		"part empty":         {part(func(p *ModelPart) { p.Data = nil }), ErrMalformed},
 		"update too large":   {part(func(p *ModelPart) { p.Size = MaxUpdate + 1 }), ErrLimit},
 		"update of no kind":  {part(func(p *ModelPart) { p.Type = 0 }), ErrMalformed},
+		"step beyond steps":  {part(func(p *ModelPart) { p.Step = p.Steps }), ErrMalformed},
+		"no steps":           {part(func(p *ModelPart) { p.Step, p.Steps = 0, 0 }), ErrMalformed},
+		"too many steps":     {part(func(p *ModelPart) { p.Steps = MaxSteps + 1 }), ErrMalformed},
+		"model in steps":     {part(func(p *ModelPart) { p.Type = UpdateModel }), ErrMalformed},
+		"last step a draft":  {part(func(p *ModelPart) { p.Step = 2 }), ErrMalformed},
 		"golden no number":   {part(func(p *ModelPart) { p.Golden.MinF1 = nan }), ErrMalformed},
 		"status unknown":     {report(func(r *Receipt) { r.Status = 6 }), ErrMalformed},
+		"active step":        {report(func(r *Receipt) { r.Status, r.Step = StatusActive, 2 }), nil},
+		"step not active":    {report(func(r *Receipt) { r.Step = 2 }), ErrMalformed},
 		"reason too long":    {report(func(r *Receipt) { r.Reason = strings.Repeat("r", MaxReason+1) }), ErrLimit},
 		"battery no number":  {&Telemetry{Battery: nan}, ErrMalformed},
 		"verdicts too large": {verdicts, ErrLimit},

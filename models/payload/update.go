@@ -12,7 +12,7 @@ type UpdateKind uint8
 
 // The kinds of updates.
 const (
-	UpdateDelta UpdateKind = 1 // a delta file, to be applied to Base
+	UpdateDelta UpdateKind = 1 // delta files, each to be applied to its Base
 	UpdateModel UpdateKind = 2 // a whole model file; Base is zero
 )
 
@@ -36,22 +36,30 @@ type Golden struct {
 	MatchIoU  float32  // overlap that counts as found, 0 to 1
 }
 
-// ModelPart is a part of an update, verifiable alone and enough to know the
-// whole: the parts of one update differ in Index, Offset, Data and DataHash only.
+// ModelPart is a part of an update, verifiable alone and enough to know its step.
+//
+// An update goes in steps, coarse to fine. Each is a file of its own, cut into
+// parts: a delta for the network that the step before gives, or, as the only
+// step, a whole model. So whoever has all parts of the first few steps has a
+// whole network. The parts of one step differ in Index, Offset, Data and DataHash
+// only; those of one update agree in Update, Version, Type, Steps and Backbone.
 type ModelPart struct {
 	_        struct{} `cbor:",toarray"`
 	Update   uint64   // number of the update, unique for the ground that sends it
 	Version  uint64   // version number of the network that results
 	Type     UpdateKind
+	Step     uint32      // number of the step, from 0
+	Steps    uint32      // number of steps
+	Draft    bool        // the result of this step must not be taken into use
 	Encoding string      // how a delta is encoded, for people; at most MaxName bytes
 	Base     models.Hash // network that a delta applies to
-	Result   models.Hash // network that results
+	Result   models.Hash // network that results from the step
 	Backbone models.Hash // backbone of both
-	Size     uint64      // bytes of the whole
-	Hash     models.Hash // SHA-256 of the whole
+	Size     uint64      // bytes of the step's file
+	Hash     models.Hash // SHA-256 of it
 	Index    uint32      // number of this part, from 0
-	Count    uint32      // number of parts
-	Offset   uint64      // where Data begins in the whole
+	Count    uint32      // number of parts of the step
+	Offset   uint64      // where Data begins in the file
 	Data     []byte      // 1 to MaxPart bytes
 	DataHash models.Hash // SHA-256 of Data
 	Golden   Golden
@@ -79,11 +87,17 @@ func (p *ModelPart) check() error {
 	if p.Type != UpdateDelta && p.Type != UpdateModel {
 		return fmt.Errorf("%w: unknown %v", ErrMalformed, p.Type)
 	}
+	if p.Steps == 0 || p.Steps > MaxSteps || p.Step >= p.Steps || p.Type == UpdateModel && p.Steps > 1 {
+		return fmt.Errorf("%w: step %d of %d of a %v", ErrMalformed, p.Step, p.Steps, p.Type)
+	}
+	if p.Draft && p.Step == p.Steps-1 {
+		return fmt.Errorf("%w: the last step of an update is a draft", ErrMalformed)
+	}
 	if err := checkText("encoding", p.Encoding, MaxName); err != nil {
 		return err
 	}
 	if p.Size == 0 || p.Size > MaxUpdate {
-		return fmt.Errorf("%w: update of %d bytes, want 1 to %d", ErrLimit, p.Size, MaxUpdate)
+		return fmt.Errorf("%w: step of %d bytes, want 1 to %d", ErrLimit, p.Size, MaxUpdate)
 	}
 	if p.Count == 0 || p.Count > MaxParts || p.Index >= p.Count {
 		return fmt.Errorf("%w: part %d of %d", ErrMalformed, p.Index, p.Count)
@@ -106,24 +120,26 @@ func (p *ModelPart) check() error {
 	return nil
 }
 
-// Split cuts update into parts of at most partSize bytes. Everything that
-// describes the whole is taken from the template; Size, Hash, Index, Count,
-// Offset, Data and DataHash are filled in. Data is shared with update.
-func Split(template ModelPart, update []byte, partSize int) ([]ModelPart, error) {
+// Split cuts the file of a step into parts of at most partSize bytes. Everything
+// that describes the step is taken from the template, and a step of none is the
+// only one; Size, Hash, Index, Count, Offset, Data and DataHash are filled in. Data
+// is shared with file.
+func Split(template ModelPart, file []byte, partSize int) ([]ModelPart, error) {
 	if partSize < 1 || partSize > MaxPart {
 		return nil, fmt.Errorf("split update: %w: parts of %d bytes, want 1 to %d", ErrLimit, partSize, MaxPart)
 	}
-	count := (len(update) + partSize - 1) / partSize
-	if len(update) == 0 || len(update) > MaxUpdate || count > MaxParts {
-		return nil, fmt.Errorf("split update: %w: %d bytes in %d parts, want 1 to %d in up to %d", ErrLimit, len(update), count, MaxUpdate, MaxParts)
+	count := (len(file) + partSize - 1) / partSize
+	if len(file) == 0 || len(file) > MaxUpdate || count > MaxParts {
+		return nil, fmt.Errorf("split update: %w: %d bytes in %d parts, want 1 to %d in up to %d", ErrLimit, len(file), count, MaxUpdate, MaxParts)
 	}
-	template.Size, template.Hash, template.Count = uint64(len(update)), models.HashBytes(update), uint32(count)
+	template.Steps = max(template.Steps, 1)
+	template.Size, template.Hash, template.Count = uint64(len(file)), models.HashBytes(file), uint32(count)
 	parts := make([]ModelPart, count)
 	for i := range parts {
 		from := i * partSize
 		p := template
 		p.Index, p.Offset = uint32(i), uint64(from)
-		p.Data = update[from:min(from+partSize, len(update))]
+		p.Data = file[from:min(from+partSize, len(file))]
 		p.DataHash = models.HashBytes(p.Data)
 		if err := p.check(); err != nil {
 			return nil, fmt.Errorf("split update: part %d: %w", i, err)
@@ -140,7 +156,7 @@ type Status uint8
 const (
 	StatusReceived   Status = 1 // every part is there
 	StatusVerified   Status = 2 // it gives the network that it announced
-	StatusActive     Status = 3 // its network passed the golden test and runs
+	StatusActive     Status = 3 // the network of one of its steps passed the golden test and runs
 	StatusRefused    Status = 4 // it will not be used; Reason says why
 	StatusRolledBack Status = 5 // it ran, and the network before it runs again
 )
@@ -167,6 +183,7 @@ type Receipt struct {
 	_             struct{} `cbor:",toarray"`
 	Update        uint64
 	Version       uint64 // version number of the update
+	Step          uint32 // number of the step whose network became active; 0 with any other status
 	Status        Status
 	Reason        string       // why, for people; at most MaxReason bytes
 	Active        models.Hash  // network that runs now
@@ -195,6 +212,9 @@ func DecodeReceipt(data []byte) (*Receipt, error) {
 func (r *Receipt) check() error {
 	if r.Status < StatusReceived || r.Status > StatusRolledBack {
 		return fmt.Errorf("%w: unknown %v", ErrMalformed, r.Status)
+	}
+	if r.Step >= MaxSteps || r.Step > 0 && r.Status != StatusActive {
+		return fmt.Errorf("%w: step %d of an update that is %v", ErrMalformed, r.Step, r.Status)
 	}
 	return checkText("reason", r.Reason, MaxReason)
 }

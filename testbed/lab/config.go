@@ -42,10 +42,10 @@ func (w *world) groundConfig(listen string) table {
 		"trigger": table{"num_of_samples": s.Train.Samples},
 		"deploy":  table{"metric": "f1_delta", "threshold": s.Train.F1Delta},
 		"train": table{
-			"epochs": s.Train.Epochs, "learning_rate": s.Train.LearningRate, "batch": s.Train.Batch, "rank": 0,
+			"epochs": s.Train.Epochs, "learning_rate": s.Train.LearningRate, "batch": s.Train.Batch, "rank": s.Train.Rank,
 			"seed": s.Seed, "threads": 2, "max_samples": max(s.Scenes.Sharp+s.Scenes.Drifted, s.Train.Samples),
 		},
-		"delta": table{"bits": s.Delta.Bits},
+		"delta": table{"steps": s.Delta.Steps, "key": w.key},
 		"send":  table{"part_bytes": s.Delta.PartBytes, "lifetime": "1h", "receipt_timeout": "1h"},
 	}
 	return c
@@ -61,7 +61,7 @@ func (w *world) satelliteConfig(dial string) table {
 		"mining":    table{"name": "Threshold"},
 		"batch":     table{"samples": 16, "max_wait": "5s", "lifetime": "1h"},
 		"telemetry": table{"interval": "5s", "lifetime": "5m"},
-		"updates":   table{"golden": w.golden, "receipt_lifetime": "1h"},
+		"updates":   table{"golden": w.golden, "keys": []string{w.trusted}, "receipt_lifetime": "1h"},
 	}
 	return c
 }

@@ -41,7 +41,7 @@ func TestScenarioMistakesNameTheKey(t *testing.T) {
 		{`length = "24s"`, `length = "-4s"`, "is not a duration"},
 		{`after = 0.4`, `after = 1.4`, "cut.after"},
 		{`drifted = 90`, `drifted = 9`, "train.samples"},
-		{`bits = 4`, `bits = 0`, "delta.bits"},
+		{`rank = 2`, `rank = -1`, "train.rank"},
 	} {
 		text := strings.Replace(string(good), test.old, test.new, 1)
 		if text == string(good) {

@@ -2,6 +2,10 @@ package lab
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,6 +39,7 @@ type world struct {
 	v1    *models.Network
 
 	pictures, list, labels, golden, model string // paths
+	key, trusted                          string // paths of the mission's key and its public part
 }
 
 // prepare makes the world: it fetches the assets, trains the network that flies at
@@ -44,6 +49,7 @@ func prepare(ctx context.Context, s *Scenario, dir string, p Progress) (*world, 
 		scenario: s, dir: dir, progress: p,
 		pictures: filepath.Join(dir, "pictures"), labels: filepath.Join(dir, "labels"),
 		golden: filepath.Join(dir, "golden"), model: filepath.Join(dir, "v1.pmodel"),
+		key: filepath.Join(dir, "mission.key.pem"), trusted: filepath.Join(dir, "mission.pem"),
 	}
 	w.list = filepath.Join(w.pictures, "scenes.jsonl")
 	p.Stage("fetching the network and the pictures of the Earth", 0)
@@ -58,6 +64,9 @@ func prepare(ctx context.Context, s *Scenario, dir string, p Progress) (*world, 
 	if err != nil {
 		return nil, err
 	}
+	if err := w.makeKey(); err != nil {
+		return nil, err
+	}
 	if err := w.takePictures(ctx); err != nil {
 		return nil, err
 	}
@@ -65,6 +74,31 @@ func prepare(ctx context.Context, s *Scenario, dir string, p Progress) (*world, 
 		return nil, fmt.Errorf("training the network that flies at first: %w", err)
 	}
 	return w, models.WriteFile(w.model, w.v1)
+}
+
+// makeKey makes the key that signs changes of network. Its public part is all
+// that the satellite has of it.
+func (w *world) makeKey() error {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("making the mission's key: %w", err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return fmt.Errorf("making the mission's key: %w", err)
+	}
+	open, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return fmt.Errorf("making the mission's key: %w", err)
+	}
+	for path, block := range map[string]*pem.Block{
+		w.key: {Type: "PRIVATE KEY", Bytes: secret}, w.trusted: {Type: "PUBLIC KEY", Bytes: open},
+	} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			return fmt.Errorf("writing the mission's key: %w", err)
+		}
+	}
+	return nil
 }
 
 // takePictures writes what the satellite will see, the labels that stand for the

@@ -55,11 +55,12 @@ type Scenario struct {
 	Train  struct {
 		Samples int     `toml:"samples"` // labelled ones that begin a round
 		F1Delta float64 `toml:"f1_delta"`
+		Rank    int     `toml:"rank"` // of the difference; 0 for whole weights
 		Training
 	} `toml:"train"`
 	Delta struct {
-		Bits      int `toml:"bits"`
-		PartBytes int `toml:"part_bytes"`
+		Steps     []string `toml:"steps"` // encodings, coarse to fine; empty: what suits the rank
+		PartBytes int      `toml:"part_bytes"`
 	} `toml:"delta"`
 }
 
@@ -112,8 +113,7 @@ func (s *Scenario) check() error {
 		{"train.samples", s.Train.Samples, 2},
 		{"train.epochs", s.Train.Epochs, 1},
 		{"train.batch", s.Train.Batch, 1},
-		{"delta.bits", s.Delta.Bits, 2},
-		{"delta.part_bytes", s.Delta.PartBytes, 1024},
+		{"delta.part_bytes", s.Delta.PartBytes, 256},
 	} {
 		if n.value < n.low {
 			return fmt.Errorf("%s is %d, want at least %d", n.key, n.value, n.low)
@@ -130,6 +130,8 @@ func (s *Scenario) check() error {
 		return errors.New("passes.length and passes.gap must be at least 1s")
 	case s.Cut.After < 0 || s.Cut.After >= 1:
 		return fmt.Errorf("cut.after is %v, want 0 to below 1", s.Cut.After)
+	case s.Train.Rank < 0:
+		return fmt.Errorf("train.rank is %d, want at least 0", s.Train.Rank)
 	case s.Train.Samples > s.Scenes.Drifted:
 		return fmt.Errorf("train.samples is %d, more than the %d drifted scenes", s.Train.Samples, s.Scenes.Drifted)
 	}

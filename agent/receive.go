@@ -1,0 +1,89 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"perigee/agent/mail"
+	"perigee/bundle"
+	"perigee/models/payload"
+)
+
+// receiveUpdates takes parts from the node until ctx ends.
+func (a *Agent) receiveUpdates(ctx context.Context) error {
+	if err := a.installReady(ctx); err != nil {
+		return err
+	}
+	in := mail.Inbox{
+		Client: a.client, Endpoint: a.node.WithService(ServiceModels), Limit: maxPartFile, Wait: a.newBackoff(), Log: a.log,
+	}
+	for {
+		if err := in.Next(ctx, a.takePart); err != nil {
+			return fmt.Errorf("receive updates: %w", err)
+		}
+		if err := a.installReady(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// takePart keeps a part of an update. What is none, or not from the ground, is
+// useless.
+func (a *Agent) takePart(from bundle.EID, data []byte) error {
+	if from != a.cfg.Ground.Node() {
+		return fmt.Errorf("%w: it is not from the ground, %v", mail.ErrUseless, a.cfg.Ground.Node())
+	}
+	p, err := payload.DecodeModelPart(data)
+	if err != nil {
+		return fmt.Errorf("%w: %w", mail.ErrUseless, err)
+	}
+	if err := a.keepPart(p, data); err != nil {
+		return err
+	}
+	a.log.Info("part of an update received", "update", p.Update, "version", p.Version, "step", p.Step, "part", p.Index, "of", p.Count)
+	return nil
+}
+
+// keepPart makes a part durable, or refuses its update.
+func (a *Agent) keepPart(p *payload.ModelPart, data []byte) error {
+	if r := a.updates.outcome(p.Update); r != nil {
+		if p.Index > 0 || p.Step > 0 {
+			return nil
+		}
+		// The ground sends again what has ended: it has no receipt yet.
+		return a.post(*r)
+	}
+	if reason := a.unwanted(p); reason != "" {
+		return a.refuse(p, reason)
+	}
+	if a.updates.open[p.Update] == nil && len(a.updates.open) >= a.cfg.Updates.MaxOpen {
+		oldest := a.updates.oldest()
+		if oldest.meta.Version >= p.Version {
+			return a.refuse(p, fmt.Sprintf("%d newer updates are being collected", len(a.updates.open)))
+		}
+		if err := a.refuse(&oldest.meta, "newer updates take its place"); err != nil {
+			return err
+		}
+	}
+	err := a.updates.add(p, data)
+	if errors.Is(err, errPartsDisagree) {
+		return a.refuse(p, err.Error())
+	}
+	return err
+}
+
+// unwanted says why an update is refused before its parts are there, or "".
+func (a *Agent) unwanted(p *payload.ModelPart) string {
+	active := a.slots.Active
+	size := a.updates.bytes(p)
+	switch {
+	case size > uint64(a.cfg.Updates.MaxBytes):
+		return fmt.Sprintf("%d bytes, limit %d", size, a.cfg.Updates.MaxBytes)
+	case p.Update == active.Update:
+		return "" // some of its steps are in use already
+	case p.Version <= active.Version:
+		return fmt.Sprintf("version %d is not above the active version %d", p.Version, active.Version)
+	}
+	return ""
+}
