@@ -195,3 +195,20 @@ func applyBody(base *models.Network, info *Info, body []byte) (*models.Network, 
 	}
 	return result, nil
 }
+
+// Carried returns the share of the squared difference between base and target that
+// result has, from 1 for all of it down to 0 for none, or below for what leads
+// away from target. All three have the same head but for its values.
+func Carried(base, target, result *models.Network) float64 {
+	from, to, at := base.HeadParams(), target.HeadParams(), result.HeadParams()
+	var all, left float64
+	for i := range to {
+		d, e := float64(to[i])-float64(from[i]), float64(to[i])-float64(at[i])
+		all += float64(d * d)
+		left += float64(e * e)
+	}
+	if all == 0 {
+		return 1
+	}
+	return 1 - left/all
+}

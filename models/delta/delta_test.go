@@ -325,6 +325,36 @@ func TestStepsComeNearer(t *testing.T) {
 	}
 }
 
+// TestAdvisedSteps sends changes of known ranks and expects little to be left.
+func TestAdvisedSteps(t *testing.T) {
+	base := smallNetwork(t, 1)
+	for rank := range 4 {
+		target := perturbed(t, base, 0.01, 2)
+		if rank > 0 {
+			_, target = build(t, base, target, Encoding{Bits: Half, Rank: rank})
+		}
+		steps, err := BuildSteps(base, target, AdvisedSteps(rank))
+		if err != nil {
+			t.Fatal(err)
+		}
+		carried := 0.0
+		for i, s := range steps {
+			now := Carried(base, target, s.Network)
+			t.Logf("rank %d, step %d, %v: %.1f %% with %d bytes", rank, i, s.Encoding, 100*now, s.Size())
+			if now <= carried {
+				t.Errorf("rank %d, step %d carries %g, the one before %g", rank, i, now, carried)
+			}
+			carried = now
+		}
+		if carried < 0.97 {
+			t.Errorf("rank %d: all steps carry %g", rank, carried)
+		}
+	}
+	if Carried(base, base, base) != 1 {
+		t.Error("no difference at all is not carried")
+	}
+}
+
 func TestEncodingNames(t *testing.T) {
 	for _, e := range encodings() {
 		if got, err := ParseEncoding(e.String()); err != nil || got != e {

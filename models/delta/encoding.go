@@ -96,16 +96,14 @@ func ParseSteps(names []string) ([]Encoding, error) {
 }
 
 // AdvisedSteps returns a good chain for a change that was trained with so many
-// factors, 0 for whole weights: the first step is a fifth of it, and carries most
-// of the gain.
+// factors, 0 for whole weights. The first step is at most a quarter of it. What a
+// step of one factor leaves of a change of several has one factor more: the change
+// less what was sent.
 func AdvisedSteps(rank int) []Encoding {
-	switch {
-	case rank == 0:
+	if rank == 0 {
 		return []Encoding{{Bits: 2, Rank: 8}, {Bits: 2}, {Bits: 4}}
-	case rank == 1:
-		return []Encoding{{Bits: 2, Rank: 1}, {Bits: 4, Rank: 1}}
 	}
-	return []Encoding{{Bits: 2, Rank: 1}, {Bits: 3, Rank: min(rank-1, MaxRank)}, {Bits: 4, Rank: min(rank, MaxRank)}}
+	return []Encoding{{Bits: 2, Rank: 1}, {Bits: 4, Rank: min(rank+1, MaxRank)}}
 }
 
 func badName(text string) error {
