@@ -70,6 +70,7 @@ func floors() map[string]int {
 		"perigee/bundle/app/dtn7agent": 5,
 		"perigee/agent/mail":           5, // shared by the two applications
 		"perigee/agent/agenttest":      5,
+		"perigee/ground/uplink":        5,
 
 		"perigee/agent":  6,
 		"perigee/ground": 6,
