@@ -37,6 +37,8 @@ func TestDaemonScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":     checkCode,
+			"weights":  writeWeights,
+			"retrain":  retrain,
 			"ready":    func(ts *testscript.TestScript, _ bool, _ []string) { untilOutput(ts, "node", "perigee", "status") },
 			"setenv":   setenvFromFile,
 			"freeport": freePort,

@@ -38,7 +38,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": checkCode, "weights": writeWeights},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": checkCode, "weights": writeWeights, "retrain": retrain},
 		Condition: func(name string) (bool, error) {
 			if name != "links" {
 				return false, fmt.Errorf("there is no condition %q", name)
@@ -46,6 +46,23 @@ func TestScripts(t *testing.T) {
 			return link.NewTun(nil).Probe(t.Context()) == nil, nil
 		},
 	})
+}
+
+// retrain writes a network whose head differs a little from that of another one:
+// retrain FILE OUT.
+func retrain(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: retrain FILE OUT")
+	}
+	n, err := models.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	head := n.HeadParams()
+	for i := range head {
+		head[i] += float32(i%3-1) / 64
+	}
+	n, err = n.WithHead(head)
+	ts.Check(err)
+	ts.Check(models.WriteFile(ts.MkAbs(args[1]), n))
 }
 
 // checkCode runs a command and requires its exit code: code 65 perigee ...

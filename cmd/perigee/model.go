@@ -16,15 +16,17 @@ import (
 
 	"perigee/models"
 	"perigee/models/darknet"
+	"perigee/models/delta"
 	"perigee/models/onnx"
 	"perigee/models/safetensors"
 )
 
 func newModel(e *env) *cobra.Command {
-	return group("model", "Look at networks and convert them",
+	return group("model", "Look at networks, convert them, and pack and send their changes",
 		`Networks come as Perigee's own model files (.pmodel), as ONNX files (.onnx), and as
-Darknet configurations (.cfg) with weights. None of these commands needs a daemon.`,
-		newModelInspect(e), newModelConvert(e))
+Darknet configurations (.cfg) with weights; changes of networks as delta files
+(.pdelta). Only push needs a daemon.`,
+		newModelInspect(e), newModelConvert(e), newModelDelta(e), newModelApply(e), newModelPush(e))
 }
 
 // modelSource is a network in files, and where it is to be cut.
@@ -149,6 +151,7 @@ func malformedModel(err error) error {
 	for _, content := range []error{
 		models.ErrCorrupt, models.ErrGraph, models.ErrParams, onnx.ErrFile, onnx.ErrUnsupported,
 		darknet.ErrConfig, darknet.ErrWeights, safetensors.ErrFile,
+		delta.ErrCorrupt, delta.ErrWrongBase, delta.ErrResultMismatch, delta.ErrBackbone, delta.ErrUnsigned, delta.ErrUntrusted,
 	} {
 		if errors.Is(err, content) {
 			return fmt.Errorf("%w: %w", errMalformed, err)

@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"perigee/models"
+	"perigee/models/delta"
 )
 
 func newModelInspect(e *env) *cobra.Command {
@@ -18,16 +20,21 @@ func newModelInspect(e *env) *cobra.Command {
 		Short: "Show the layers of a network, where it is cut, and its hashes",
 		Long: `Inspect reads a network and shows its layers with their shapes and parameters,
 which of them are the backbone, which stays on board, and which the head, which
-is retrained, and the hashes that name the whole and both parts.
+is retrained, and the hashes that name the whole and both parts. Of a delta file it
+shows the networks that it leads from and to, how it is packed, and who signed it.
 
 The exit code is 65 when the file is malformed or holds what Perigee cannot run;
 the message names the operator.`,
 		Example: `  perigee model inspect detector.onnx --input 3x640x640
   perigee model inspect yolov3-tiny.cfg --weights yolov3-tiny.weights --head 13
-  perigee model inspect -o json tiny.pmodel`,
+  perigee model inspect -o json tiny.pmodel
+  perigee model inspect change.pdelta`,
 		Args: exactArgs("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			s.file = args[0]
+			if strings.EqualFold(filepath.Ext(s.file), delta.FileExt) {
+				return runDeltaInspect(e, s.file)
+			}
 			return runModelInspect(e, s)
 		},
 	}
