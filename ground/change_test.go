@@ -71,6 +71,7 @@ func TestChangeGoesInSteps(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.state = next
+	g.state.PartBytes = 256
 	parts, err := g.parts()
 	if err != nil {
 		t.Fatal(err)

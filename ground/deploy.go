@@ -14,7 +14,7 @@ import (
 )
 
 // gate decides whether the new network may fly, and to whom it goes.
-func (g *Ground) gate(context.Context) error {
+func (g *Ground) gate(ctx context.Context) error {
 	s := &g.state
 	passed := g.passes(s.New)
 	g.log.Info("gate", "version", s.Version, "f1_old", s.Old.F1, "f1_new", s.New.F1, "limit", g.cfg.Deploy.Threshold, "passed", passed)
@@ -38,6 +38,7 @@ func (g *Ground) gate(context.Context) error {
 	if err := g.sign(&next); err != nil {
 		return err
 	}
+	g.foresee(ctx, &next)
 	// Numbers of updates are times, so that they differ from those of an
 	// earlier data folder.
 	next.Update = uint64(g.clock.Now())
@@ -85,7 +86,7 @@ func (g *Ground) parts() ([]payload.ModelPart, error) {
 		parts, err := payload.Split(payload.ModelPart{
 			Update: s.Update, Version: s.Version, Type: payload.UpdateDelta, Step: uint32(i), Steps: uint32(len(s.Steps)),
 			Draft: step.Draft, Encoding: step.Encoding, Base: base, Result: step.Result, Backbone: s.Backbone, Golden: g.golden(step),
-		}, file, g.cfg.Send.PartBytes)
+		}, file, s.PartBytes)
 		if err != nil {
 			return nil, err
 		}

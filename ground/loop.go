@@ -38,7 +38,8 @@ type state struct {
 	New       models.Score `json:"new"`
 	Update    uint64       `json:"update,omitempty"`
 	Targets   []target     `json:"targets,omitempty"`
-	Deadline  dtntime.Time `json:"deadline,omitempty"` // for receipts
+	PartBytes int          `json:"part_bytes,omitempty"` // data of a part at most
+	Deadline  dtntime.Time `json:"deadline,omitempty"`   // for receipts
 
 	Announced models.Hash `json:"announced"` // the last network that was sent
 	Rounds    []Round     `json:"rounds,omitempty"`
