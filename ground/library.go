@@ -242,8 +242,15 @@ func (l *library) newest(learned uint64, c *Config) (s sides, last uint64) {
 			add(&s.Replay, k.ID)
 		}
 	}
+	if len(s.Check) < fewestChecks {
+		s.Learn, s.Check = append(s.Learn, s.Check...), nil
+	}
 	return s, l.labelled
 }
+
+// fewestChecks is how many samples at least can say that a training should end.
+// Fewer are learnt from instead.
+const fewestChecks = 8
 
 // isHeldOut tells whether a sample judges networks and is never trained on. It
 // depends on the picture alone, so it is the same for ever.

@@ -96,12 +96,13 @@ func ParseSteps(names []string) ([]Encoding, error) {
 }
 
 // AdvisedSteps returns a good chain for a change that was trained with so many
-// factors, 0 for whole weights. The first step is at most a quarter of it. What a
-// step of one factor leaves of a change of several has one factor more: the change
-// less what was sent.
+// factors, 0 for whole weights. The first step is at most a quarter of it. Of a change
+// of whole weights it carries what has a structure, and the second step the rest: both
+// are smaller than one of three bits, and nearer. What a step of one factor leaves of a
+// change of several has one factor more: the change less what was sent.
 func AdvisedSteps(rank int) []Encoding {
 	if rank == 0 {
-		return []Encoding{{Bits: 2, Rank: 8}, {Bits: 2}, {Bits: 4}}
+		return []Encoding{{Bits: 3, Rank: 16}, {Bits: 2}}
 	}
 	return []Encoding{{Bits: 2, Rank: 1}, {Bits: 4, Rank: min(rank+1, MaxRank)}}
 }
