@@ -48,11 +48,6 @@ func (u *update) ready() int {
 	return len(u.steps)
 }
 
-func (u *update) complete() bool { return u.ready() == len(u.steps) }
-
-// result is the network that the last step gives, zero while that is not known.
-func (u *update) result() models.Hash { return u.steps[len(u.steps)-1].meta.Result }
-
 // next returns the first of the ready steps that active has not taken in. It
 // reports false when no step starts from active, or ends there.
 func (u *update) next(active models.Hash, ready int) (int, bool) {

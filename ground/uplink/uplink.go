@@ -138,12 +138,12 @@ func (t *transmitter) send(bytes float64) {
 // stream sends bytes of bundles of any size, which fill a window to its end.
 func (t *transmitter) stream(bytes float64) {
 	for ; t.pass < len(t.windows); t.pass++ {
-		if room := t.left(); bytes <= room {
+		room := t.left()
+		if bytes <= room {
 			t.send(bytes)
 			return
-		} else {
-			bytes -= room
 		}
+		bytes -= room
 	}
 }
 

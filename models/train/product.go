@@ -7,9 +7,6 @@ import (
 	"perigee/models/internal/kernel"
 )
 
-// valueSize is the size of a value in bytes.
-const valueSize = int(unsafe.Sizeof(float32(0)))
-
 // products multiplies matrices with the inner loops of inference. It belongs to one
 // goroutine.
 type products struct {
