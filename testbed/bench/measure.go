@@ -27,7 +27,7 @@ func measures(suite string) []measure {
 	case suiteNode:
 		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), tcpclMeasures(), emuMeasures(), orbitMeasures(), routeMeasures(), schedMeasures())
 	case suiteLearning:
-		return engineMeasures()
+		return slices.Concat(engineMeasures(), deltaMeasures())
 	}
 	return nil
 }
