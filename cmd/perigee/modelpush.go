@@ -24,7 +24,7 @@ import (
 const serviceModels = 12
 
 // enough is the share of the squared difference from which a change counts as
-// whole: in the measures, those that carry as much have the F1 of the whole.
+// whole. It is a rule of thumb: what a change is worth is judged by the gate.
 const enough = 0.9
 
 type pushOptions struct {
