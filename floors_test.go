@@ -49,6 +49,7 @@ func floors() map[string]int {
 		"perigee/bundle/store/memstore":    3,
 		"perigee/bundle/store/storetest":   3,
 		"perigee/convergence/convtest":     3,
+		"perigee/convergence/ltp":          3,
 		"perigee/convergence/tcpcl":        3,
 		"perigee/convergence/unacked":      3,
 		"perigee/models/ort":               3,
