@@ -11,7 +11,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
+
+// ErrOpen is returned by Dial where there is one session with a peer at a time, and
+// one is open, whoever opened it.
+var ErrOpen = errors.New("a session with the peer is open already")
+
+// ErrSuspended is returned by Send while a session waits for its next contact. The
+// session goes on.
+var ErrSuspended = errors.New("session waits for its next contact")
 
 // ErrClosed is returned by calls on a session or listener that has ended in an
 // orderly way.
@@ -57,6 +66,27 @@ type Session interface {
 
 	// Counters is a snapshot of what the session has carried.
 	Counters() Counters
+}
+
+// A Follower is a [Session] that stays from one contact to the next, so that what is
+// half done in one is finished in another. A session that is no Follower ends with
+// its contact.
+type Follower interface {
+	// Follow tells what the link is like from now on, beginning with a contact
+	// that is open. It never blocks.
+	Follow(c Contact)
+}
+
+// A Contact is what a plan says of a link at a time.
+type Contact struct {
+	// Open tells whether the two ends reach each other. While they do not, nothing
+	// is sent, no timer runs and nothing is given up.
+	Open bool
+	// Rate is how fast may be sent, in bits per second with the headers of all
+	// that is carried on the link. Zero: as the session's configuration has it.
+	Rate uint64
+	// LightTime is how far away the peer is, one way.
+	LightTime time.Duration
 }
 
 // A Prover is a [Session] that can tell a proven node ID from a claimed one. A

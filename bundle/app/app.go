@@ -199,7 +199,7 @@ type Link struct {
 	Layer     string       `json:"layer"`
 	Address   string       `json:"address,omitempty"`
 	Scheduled string       `json:"scheduled"` // "always", "contact", "waiting"
-	Physical  string       `json:"physical"`  // "up", "connecting", "down"
+	Physical  string       `json:"physical"`  // "up", "suspended" until the next contact, "connecting", "down"
 	Since     dtntime.Time `json:"since"`
 	LastError string       `json:"last_error,omitempty"`
 

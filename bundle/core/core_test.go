@@ -627,3 +627,53 @@ func TestSessionEndsBeforeItsContact(t *testing.T) {
 		}
 	}
 }
+
+// A session that lasts is told of the contacts, stays between them, and keeps what was
+// handed to it.
+func TestLastingSession(t *testing.T) {
+	one := func(from, to, begin, end int, rate contact.BitRate) contact.Contact {
+		return contact.Contact{From: eid(from), To: eid(to), Start: moment(begin), End: moment(end), Rate: rate, Light: second}
+	}
+	plan, err := contact.New([]contact.Contact{one(1, 2, 10, 60, 3e6), one(1, 2, 100, 160, 4e6), one(2, 1, 150, 170, 5e6)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, plan, false)
+	told := of[core.Follow](b.step(core.LinkUp{Link: 1, Peer: eid(2), Dialed: true, Lasting: true}))
+	if want := (core.Follow{Link: 1}); len(told) != 1 || told[0] != want {
+		t.Errorf("before the contact: %+v, want %+v", told, want)
+	}
+	type change struct {
+		at   dtntime.Time
+		open bool
+		rate contact.BitRate
+	}
+	var got []change
+	sent := 0
+	for b.now < moment(200) {
+		b.now = min(b.core.NextWake(), moment(200))
+		effects := b.step(core.Tick{})
+		if len(of[core.Hangup](effects)) > 0 && of[core.Hangup](effects)[0].Link != 0 {
+			t.Errorf("at %v the session is ended", b.now.Sub(start))
+		}
+		for _, f := range of[core.Follow](effects) {
+			got = append(got, change{b.now, f.Open, f.Rate})
+			if f.Open && sent == 0 {
+				sent += len(of[core.Transmit](b.arrive(0, true, 100)))
+			}
+		}
+	}
+	want := []change{
+		{moment(10), true, 3e6},
+		{moment(60), false, 0},
+		{moment(100), true, 4e6},
+		{moment(160), true, 0},
+		{moment(170), false, 0},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the session is told %+v, want %+v", got, want)
+	}
+	if s := b.core.Status(1); sent != 1 || s.Links[0].Physical != "suspended" || s.Counters.Retransmissions != 0 {
+		t.Errorf("%d sent, %+v, want one that is under way still over a suspended link", sent, s)
+	}
+}

@@ -5,12 +5,14 @@ import (
 
 	"perigee/bundle"
 	"perigee/bundle/app"
+	"perigee/bundle/contact"
+	"perigee/bundle/dtntime"
 	"perigee/bundle/store"
 	"perigee/convergence"
 )
 
 // Effect is something to be done. The effects are Persist, Load, Reply,
-// Transmit, Deliver, Assemble, Connect, Hangup and Notify.
+// Transmit, Deliver, Assemble, Connect, Hangup, Follow and Notify.
 //
 // Effects of one Step are carried out in their order, which is: persist, then
 // acknowledge, then transmit or deliver. What must wait for the disk is not
@@ -86,6 +88,15 @@ type Hangup struct {
 	Link LinkID
 }
 
+// Follow tells a lasting session what its link is like from now on: whether a contact
+// is open, its rate, 0 when that is not known, and its light time.
+type Follow struct {
+	Link  LinkID
+	Open  bool
+	Rate  contact.BitRate
+	Light dtntime.Duration
+}
+
 // Notify is news for whoever watches.
 type Notify struct{ Event app.Event }
 
@@ -97,6 +108,7 @@ func (Deliver) isEffect()  {}
 func (Assemble) isEffect() {}
 func (Connect) isEffect()  {}
 func (Hangup) isEffect()   {}
+func (Follow) isEffect()   {}
 func (Notify) isEffect()   {}
 
 // Reasons why a bundle is not taken, wrapped by RefusedError.

@@ -84,6 +84,9 @@ type LinkUp struct {
 	// MaxTransfer is the largest bundle that the neighbour takes, in bytes; 0
 	// for any.
 	MaxTransfer uint64
+	// Lasting tells that the session stays from one contact to the next, and has to
+	// be told of both by Follow.
+	Lasting bool
 }
 
 // LinkDown tells that a session has ended. Every Transmit on it has been answered

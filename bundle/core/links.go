@@ -31,6 +31,8 @@ type neighbour struct {
 
 	link    LinkID // 0 when down
 	dialed  bool   // who opened the session
+	lasting bool   // the session stays between contacts
+	follows Follow // what it was told last
 	since   dtntime.Time
 	wanted  bool // Connect was asked for
 	pairing bool // a contact is open in either direction, or the link is standing
@@ -126,6 +128,7 @@ func (c *Core) linkUp(e LinkUp) {
 		c.lose(n)
 	}
 	n.link, n.dialed, n.since = e.Link, e.Dialed, c.now
+	n.lasting, n.follows = e.Lasting, Follow{}
 	n.refusedTill, n.refusals = 0, 0
 	c.flushNext = 0
 	c.setMost(n, e.MaxTransfer)
@@ -227,7 +230,7 @@ func (c *Core) meets(peer bundle.EID, at dtntime.Time) bool {
 func (c *Core) checkContact(n *neighbour) {
 	was, end := n.sending, n.end
 	out, outOpen := c.plan.Active(c.cfg.Node, n.Peer, c.now)
-	_, inOpen := c.plan.Active(n.Peer, c.cfg.Node, c.now)
+	in, inOpen := c.plan.Active(n.Peer, c.cfg.Node, c.now)
 	standing := c.standing(n)
 	next, ok := c.plan.Next(c.cfg.Node, n.Peer, c.now)
 	wasSoon := n.soon
@@ -260,6 +263,24 @@ func (c *Core) checkContact(n *neighbour) {
 		c.notifyLink(kind, n.Peer, "")
 	}
 	c.connect(n)
+	switch {
+	case !n.lasting || n.link == 0:
+	case outOpen:
+		c.follow(n, Follow{Open: true, Rate: out.Rate, Light: out.Light})
+	case inOpen: // what it receives wants answers
+		c.follow(n, Follow{Open: true, Light: in.Light})
+	default:
+		c.follow(n, Follow{Open: standing, Light: n.follows.Light})
+	}
+}
+
+// follow tells a lasting session what its link is like, when that is news.
+func (c *Core) follow(n *neighbour, f Follow) {
+	f.Link = n.link
+	if f != n.follows {
+		n.follows = f
+		c.do(f)
+	}
 }
 
 // openPass takes up the contact with a neighbour that is open now. What was sent in
@@ -288,7 +309,7 @@ func (c *Core) connect(n *neighbour) {
 			c.do(Hangup{Peer: n.Peer})
 		}
 	}
-	if !n.pairing && n.link != 0 {
+	if !n.pairing && n.link != 0 && !n.lasting {
 		c.do(Hangup{Peer: n.Peer, Link: n.link})
 		c.lose(n)
 		c.notifyLink(app.EventLinkDown, n.Peer, "the contact has ended")
@@ -326,6 +347,8 @@ func (n *neighbour) status(now dtntime.Time, plan *contact.Plan, me bundle.EID) 
 		l.Scheduled = "always"
 	}
 	switch {
+	case n.link != 0 && n.lasting && !n.follows.Open:
+		l.Physical = "suspended"
 	case n.link != 0:
 		l.Physical = "up"
 	case n.wanted:

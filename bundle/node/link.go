@@ -13,7 +13,7 @@ import (
 	"perigee/convergence"
 )
 
-// Pauses between attempts to open a session, which double.
+// Pauses from one attempt to open a session to the next, which double.
 const (
 	firstPause  = 200 * time.Millisecond
 	maxPause    = 5 * time.Second
@@ -86,16 +86,19 @@ func (d *dialer) run(ctx context.Context) {
 			}
 			continue
 		}
+		began := time.Now()
 		sess, err := d.dial(ctx)
 		if err == nil {
 			pause = firstPause
 			d.node.serve(ctx, sess, d.link.Layer, true)
 			continue
 		}
-		d.node.link(d.link.Peer, func(l *linkState) { l.lastError = err.Error() })
+		if !errors.Is(err, convergence.ErrOpen) {
+			d.node.link(d.link.Peer, func(l *linkState) { l.lastError = err.Error() })
+		}
 		d.node.log.Debug("could not open a session", "peer", d.link.Peer, "address", d.link.Address, "error", err)
 		select {
-		case <-time.After(pause):
+		case <-time.After(pause - time.Since(began)):
 		case <-d.change:
 		case <-ctx.Done():
 		}
@@ -178,7 +181,10 @@ func (n *Node) serve(ctx context.Context, sess convergence.Session, layer string
 	})
 	n.log.Info("link is up", "peer", s.peer, "address", sess.RemoteAddr(), "proven", isProven(sess))
 	n.post(input{call: func(*core.Core) { n.live[s.id] = s }})
-	n.post(input{event: core.LinkUp{Link: s.id, Peer: s.peer, Dialed: dialed, MaxTransfer: sess.MaxTransfer()}})
+	_, lasting := sess.(convergence.Follower)
+	n.post(input{event: core.LinkUp{
+		Link: s.id, Peer: s.peer, Dialed: dialed, MaxTransfer: sess.MaxTransfer(), Lasting: lasting,
+	}})
 
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var parts sync.WaitGroup
@@ -251,6 +257,17 @@ func (n *Node) hangup(x core.Hangup) {
 	}
 	if s := n.live[x.Link]; s != nil {
 		s.quits.Do(func() { close(s.quit) })
+	}
+}
+
+// follow tells a session of its contact.
+func (n *Node) follow(x core.Follow) {
+	s := n.live[x.Link]
+	if s == nil {
+		return
+	}
+	if f, ok := s.Session.(convergence.Follower); ok {
+		f.Follow(convergence.Contact{Open: x.Open, Rate: uint64(x.Rate), LightTime: x.Light.Std()})
 	}
 }
 

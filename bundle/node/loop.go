@@ -191,6 +191,8 @@ func (n *Node) step(e core.Event) {
 			}
 		case core.Hangup:
 			n.hangup(x)
+		case core.Follow:
+			n.follow(x)
 		case core.Notify:
 			n.hub.publish(x.Event)
 		}
