@@ -17,6 +17,7 @@ import (
 	"perigee/bundle/route"
 	"perigee/bundle/schedule"
 	"perigee/bundle/store"
+	"perigee/convergence/ltp"
 	"perigee/convergence/nodecert"
 	"perigee/convergence/tcpcl"
 	"perigee/convergence/udpcl"
@@ -77,6 +78,7 @@ type config struct {
 	Share   shareConfig    `toml:"share"`
 	TCPCL   tcpclConfig    `toml:"tcpcl"`
 	UDP     udpConfig      `toml:"udp"`
+	LTP     ltpConfig      `toml:"ltp"`
 	DTN7    dtn7Config     `toml:"dtn7"`
 	TLS     tlsConfig      `toml:"tls"`
 
@@ -87,6 +89,7 @@ type config struct {
 
 	// credentials are those in force, for all sessions; nil inside without [tls].
 	credentials *atomic.Pointer[nodecert.Credentials]
+	ltp         *ltp.Engine // that all links of LTP share; nil without such links
 	refused     func(error) // told why neighbours got no session; may be nil
 }
 
@@ -209,7 +212,7 @@ type udpConfig struct {
 
 // listenConfig is one [[listen]]: where peers reach this node.
 type listenConfig struct {
-	Layer   string `toml:"layer"`   // tcpcl, mtcp, stcp, udp or dtn7-mtcp; tcpcl
+	Layer   string `toml:"layer"`   // tcpcl, ltp, mtcp, stcp, udp or dtn7-mtcp; tcpcl
 	Address string `toml:"address"` // required; HOST:PORT or :PORT
 	TLS     string `toml:"tls"`     // off, prefer or require; require with [tls], else off
 }
@@ -218,10 +221,13 @@ type listenConfig struct {
 type linkConfig struct {
 	Peer    bundle.EID `toml:"peer"`    // required; the neighbour's node ID
 	Layer   string     `toml:"layer"`   // as in [[listen]]; tcpcl
-	Address string     `toml:"address"` // HOST:PORT; empty, with tcpcl: the neighbour opens the session
+	Address string     `toml:"address"` // HOST:PORT; empty, with tcpcl or ltp: the neighbour opens the session
 	Mode    string     `toml:"mode"`    // scheduled or always; scheduled
 	Custody string     `toml:"custody"` // ct, bplib-draft, ion or off; ct
 	TLS     string     `toml:"tls"`     // off, prefer or require; require with [tls], else off
+	// EngineID is the number of the neighbour's LTP engine; the node number of an
+	// ipn peer.
+	EngineID uint64 `toml:"engine_id"`
 	// CodePoints replace the numbers under which custody and compressed reports
 	// travel with the neighbour.
 	CodePoints codePointsConfig `toml:"code_points"`
@@ -264,6 +270,7 @@ func defaultConfig() config {
 			MaxSessions: tcpcl.DefaultMaxSessions, MaxSessionsPerAddress: tcpcl.DefaultMaxSessionsPerAddress,
 		},
 		TLS:  tlsConfig{Identity: identityNode},
+		LTP:  defaultLTP(),
 		UDP:  udpConfig{RateBPS: udpcl.DefaultRate, MaxDatagram: udpcl.DefaultMaxDatagram},
 		DTN7: dtn7Config{Interval: defaultInterval},
 	}

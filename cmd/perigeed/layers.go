@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync/atomic"
 
@@ -20,6 +21,7 @@ import (
 // Convergence layers.
 const (
 	layerTCPCL    = "tcpcl"     // TCPCLv4, RFC 9174
+	layerLTP      = "ltp"       // LTP, RFC 5326, over UDP
 	layerMTCP     = "mtcp"      // draft-ietf-dtn-mtcpcl-01
 	layerSTCP     = "stcp"      // as of ION and HDTN
 	layerUDP      = "udp"       // draft-ietf-dtn-udpcl, one bundle in each datagram
@@ -48,6 +50,7 @@ func layers() []layer {
 				return tcpcl.Listen(ctx, l.Address, c.sessions(l.TLS))
 			},
 		},
+		ltpLayer(),
 		{
 			name: layerMTCP, unnamed: true, network: "tcp",
 			dialer: func(_ *config, l linkConfig, _ *currentPlan) convergence.Dialer {
@@ -161,14 +164,9 @@ func isLoopback(address string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// isAwaited tells whether there is a listener where neighbours say who they are.
-func (c *config) isAwaited() bool {
-	for _, l := range c.Listen {
-		if is, ok := layerOf(l.Layer); ok && !is.unnamed {
-			return true
-		}
-	}
-	return false
+// isAwaited tells whether there is a listener where neighbours come over a layer.
+func (c *config) isAwaited(layer string) bool {
+	return slices.ContainsFunc(c.Listen, func(l listenConfig) bool { return l.Layer == layer })
 }
 
 // ports are those where this node takes MTCP sessions, as far as they are known.

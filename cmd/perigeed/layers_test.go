@@ -27,8 +27,8 @@ import (
 )
 
 // runDaemon runs a daemon as a configuration makes it, with a node table of its own,
-// and returns a client.
-func runDaemon(t *testing.T, id, text string) app.Client {
+// and returns a client. More goes into the table of the node.
+func runDaemon(t *testing.T, id, text string, more ...string) app.Client {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "perigeed")
 	if err != nil {
@@ -36,7 +36,7 @@ func runDaemon(t *testing.T, id, text string) app.Client {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	file := filepath.Join(dir, "perigeed.toml")
-	text = fmt.Sprintf("custody = { aggregate = \"20ms\" }\nnode = { id = %q, data_dir = \"data\", socket = \"s\" }\n%s", id, text)
+	text = fmt.Sprintf("custody = { aggregate = \"20ms\" }\nnode = { id = %q, data_dir = \"data\", socket = \"s\"%s }\n%s", id, strings.Join(more, ""), text)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +112,10 @@ func TestLayers(t *testing.T) {
 			idA, idB := "dtn://a/", "dtn://b/"
 			portA, portB := freePort(t), freePort(t)
 			config := func(mine, other int, peer string) string {
+				if is.name == layerLTP { // which knows nodes by numbers
+					return fmt.Sprintf("ltp = { engine_id = %d }\nlisten = [{ layer = \"ltp\", address = \"127.0.0.1:%d\" }]\n"+
+						"link = [{ layer = \"ltp\", peer = %q, engine_id = %d, address = \"127.0.0.1:%d\", mode = \"always\" }]\n", mine, mine, peer, other, other)
+				}
 				return fmt.Sprintf("listen = [{ layer = %q, address = \"127.0.0.1:%d\" }]\n"+
 					"link = [{ layer = %q, peer = %q, address = \"127.0.0.1:%d\", mode = \"always\" }]\n", is.name, mine, is.name, peer, other)
 			}

@@ -62,6 +62,7 @@ func (c *config) validate() error {
 	c.validateCustody(&p)
 	c.validateTCPCL(&p)
 	c.validateTLS(&p)
+	c.validateLTP(&p)
 	if r := c.UDP.RateBPS; r < 1 {
 		p.add("udp.rate_bps is %d; write how many bits may be sent in a second, from 1", r)
 	}
@@ -234,13 +235,14 @@ func (c *config) validateLinks(p *problems) {
 			p.add("%s.peer %q is there twice; a neighbour has one link", key, l.Peer)
 		}
 		seen[l.Peer] = true
+		is, _ := layerOf(l.Layer)
 		c.checkLinkLayer(p, key, l)
 		if l.Address != "" {
 			checkAddress(p, key+".address", l.Address)
 			if strings.HasPrefix(l.Address, ":") {
 				p.add("%s.address is %q; write the neighbour's host before the port", key, l.Address)
 			}
-		} else if l.Layer == layerTCPCL && !c.isAwaited() {
+		} else if is.name != "" && !is.unnamed && !c.isAwaited(l.Layer) {
 			p.add("%s has no address, so the neighbour must come to us, but there is no [[listen]] for it; add one of the two", key)
 		}
 		if !slices.Contains(custodyProfiles(), l.Custody) {

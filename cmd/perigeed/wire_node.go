@@ -21,6 +21,7 @@ import (
 type ownedNode struct {
 	*node.Node
 	store store.Store
+	ltp   func() error // ends it
 	plan  *currentPlan
 }
 
@@ -35,9 +36,9 @@ func (o *ownedNode) ReloadPlan(ctx context.Context, read func() (*contact.Plan, 
 	})
 }
 
-// Run runs the node and then closes the store.
+// Run runs the node and then closes what was opened for it.
 func (o *ownedNode) Run(ctx context.Context) error {
-	err := o.Node.Run(ctx)
+	err := errors.Join(o.Node.Run(ctx), o.ltp())
 	if closeErr := o.store.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("closing the store: %w", closeErr))
 	}
@@ -61,14 +62,14 @@ func newNode(ctx context.Context, c *config, plan *contact.Plan, log *slog.Logge
 	}
 	n, err := c.assemble(ctx, disk, plan, log)
 	if err != nil {
-		return nil, errors.Join(err, disk.Close())
+		return nil, errors.Join(err, c.closeLTP(), disk.Close())
 	}
 	n.cfg.Routes = routes
 	made, err := node.New(n.cfg)
 	if err != nil {
-		return nil, errors.Join(err, n.closeListeners(), disk.Close())
+		return nil, errors.Join(err, n.closeListeners(), c.closeLTP(), disk.Close())
 	}
-	return &ownedNode{Node: made, store: disk, plan: n.plan}, nil
+	return &ownedNode{Node: made, store: disk, ltp: c.closeLTP, plan: n.plan}, nil
 }
 
 // assembly is a node's configuration with what was opened for it.
@@ -120,6 +121,9 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 	}
 	a.plan.Store(plan)
 	c.refused = func(err error) { log.Debug("a neighbour got no session", "error", err) }
+	if err := c.openLTP(ctx); err != nil {
+		return nil, err
+	}
 	for _, l := range c.Link {
 		var dialer convergence.Dialer
 		if is, ok := layerOf(l.Layer); ok && l.Address != "" {

@@ -98,8 +98,9 @@ type Peer struct {
 	LightTime time.Duration
 
 	// Aggregate has small bundles share blocks of up to so many bytes, at most
-	// 60 KiB, when they have to wait for the link. It needs a peer that knows
-	// client service 2 of CCSDS 734.1. Zero: each bundle is a block of its own.
+	// 60 KiB, when they have to wait for the link. That takes a peer that knows
+	// client service 2 of CCSDS 734.1, so it begins once an engine of this package
+	// has shown itself at the other end. Zero: each bundle is a block of its own.
 	Aggregate int
 }
 

@@ -137,7 +137,7 @@ func connect(t testing.TB, a, b *Engine) (sa, sb convergence.Session) {
 	l := b.Listener()
 	var group errgroup.Group
 	group.Go(func() (err error) {
-		sa, err = a.Dialer(b.cfg.EngineID).Dial(t.Context(), "")
+		sa, err = a.Dialer(b.cfg.EngineID, nil).Dial(t.Context(), "")
 		return err
 	})
 	group.Go(func() (err error) {

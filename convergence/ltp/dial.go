@@ -11,21 +11,22 @@ import (
 	"perigee/convergence"
 )
 
-// ErrOpen is returned when there is a session with the peer already.
-var ErrOpen = errors.New("a session with the peer is open already")
-
 // dialNear is the round trip up to which Dial waits until the peer answers. Beyond
 // it a contact is too precious: the session is there at once, and the peer shows
 // itself later, or never.
 const dialNear = 2 * time.Second
 
 // Dialer opens sessions with the peer that has an engine ID. The address that Dial
-// is given takes the place of the configured one, unless it is empty.
-func (e *Engine) Dialer(id uint64) convergence.Dialer { return &dialer{e, id} }
+// is given takes the place of the configured one, unless it is empty. Contact says
+// what the link is like when a session begins; nil: as it was configured.
+func (e *Engine) Dialer(id uint64, contact func() convergence.Contact) convergence.Dialer {
+	return &dialer{e, id, contact}
+}
 
 type dialer struct {
-	e  *Engine
-	id uint64
+	e       *Engine
+	id      uint64
+	contact func() convergence.Contact
 }
 
 func (d *dialer) Dial(ctx context.Context, address string) (convergence.Session, error) {
@@ -33,7 +34,11 @@ func (d *dialer) Dial(ctx context.Context, address string) (convergence.Session,
 	if p == nil {
 		return nil, fmt.Errorf("dial LTP engine %d: it is not configured as a peer", d.id)
 	}
-	s, err := p.dial(ctx, address)
+	begin := p.configured()
+	if d.contact != nil {
+		begin = d.contact()
+	}
+	s, err := p.dial(ctx, address, begin)
 	if err != nil {
 		return nil, fmt.Errorf("dial LTP engine %d: %w", d.id, err)
 	}
@@ -41,7 +46,7 @@ func (d *dialer) Dial(ctx context.Context, address string) (convergence.Session,
 }
 
 // dial opens a session, or takes the one that the peer has just opened.
-func (p *peer) dial(ctx context.Context, address string) (*session, error) {
+func (p *peer) dial(ctx context.Context, address string, c convergence.Contact) (*session, error) {
 	if address != "" {
 		at, err := resolve(ctx, address)
 		if err != nil {
@@ -49,7 +54,7 @@ func (p *peer) dial(ctx context.Context, address string) (*session, error) {
 		}
 		p.moveTo(at)
 	}
-	s, waits, err := p.open()
+	s, waits, err := p.open(c)
 	if err != nil || !waits {
 		return s, err
 	}
@@ -66,7 +71,7 @@ func (p *peer) dial(ctx context.Context, address string) (*session, error) {
 }
 
 // open opens a session; waits says that the peer must answer first.
-func (p *peer) open() (s *session, waits bool, err error) {
+func (p *peer) open(c convergence.Contact) (s *session, waits bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -77,8 +82,9 @@ func (p *peer) open() (s *session, waits bool, err error) {
 	case p.session != nil && p.engine.withdraw(p.session):
 		return p.session, false, nil
 	case p.session != nil:
-		return nil, false, fmt.Errorf("%w: %s", ErrOpen, p.cfg.Node)
+		return nil, false, fmt.Errorf("%w: %s", convergence.ErrOpen, p.cfg.Node)
 	}
+	p.follow(c)
 	p.machine.Open(p.engine.now())
 	p.session = newSession(p)
 	p.ready.notify()

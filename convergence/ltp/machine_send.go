@@ -161,6 +161,8 @@ func (m *Machine) CanBegin(length uint64) error {
 	switch {
 	case !m.link.open || m.link.ours.flags != 0:
 		return convergence.ErrClosed
+	case m.suspended:
+		return convergence.ErrSuspended
 	case length > maxBlockLength-1:
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, length, uint64(maxBlockLength-1))
 	}
@@ -217,7 +219,7 @@ func (m *Machine) Continue(block uint64, page []byte) error {
 // fitsAggregate says whether a bundle may share a block: it must be small, and tell
 // by itself where it ends.
 func (m *Machine) fitsAggregate(length uint64, page []byte) bool {
-	return length == uint64(len(page)) && length < uint64(m.params.Aggregate) && beginsBundle(page)
+	return m.link.known && length == uint64(len(page)) && length < uint64(m.params.Aggregate) && beginsBundle(page)
 }
 
 // aggregate adds a unit to the block that waits to be sent, or to a new one. A block

@@ -137,8 +137,30 @@ func (p *peer) listen() {
 			s.ending = true
 		case EventEnded, EventFailed:
 			p.session = nil
+			p.follow(p.configured())
 			s.end(p.explain(ev.Err))
 		}
+	}
+}
+
+// configured is what the link is like as far as no plan says more.
+func (p *peer) configured() convergence.Contact {
+	return convergence.Contact{Open: true, Rate: p.cfg.Rate, LightTime: p.cfg.LightTime}
+}
+
+// follow makes the machine heed a contact, under the lock.
+func (p *peer) follow(c convergence.Contact) {
+	now := p.engine.now()
+	if c.Rate == 0 {
+		c.Rate = p.cfg.Rate
+	}
+	p.machine.SetRate(c.Rate)
+	p.pace.setRate(c.Rate, now)
+	p.machine.SetLightTime(c.LightTime)
+	if c.Open {
+		p.machine.Resume(now)
+	} else {
+		p.machine.Suspend(now)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"time"
 
 	"perigee/convergence"
 )
@@ -34,30 +33,11 @@ type session struct {
 }
 
 var (
-	_ convergence.Session = (*session)(nil)
-	_ io.Reader           = (*incoming)(nil)
-	_ Contact             = (*session)(nil)
-	_ GreenSender         = (*session)(nil)
+	_ convergence.Session  = (*session)(nil)
+	_ io.Reader            = (*incoming)(nil)
+	_ convergence.Follower = (*session)(nil)
+	_ GreenSender          = (*session)(nil)
 )
-
-// A Contact is what a session of this package offers besides the contract: it
-// follows the contacts of a plan. Its methods may be called at any time.
-type Contact interface {
-	// Suspend stops sending and all timers until Resume: the contact is over, or
-	// the peer does not send. Nothing is given up for it.
-	Suspend()
-
-	// Resume goes on where Suspend stopped.
-	Resume()
-
-	// SetRate sets how fast is sent, in bits per second with the headers of UDP
-	// and IP, 0 for no limit. It stays for later sessions with the peer.
-	SetRate(bitsPerSecond uint64)
-
-	// SetLightTime sets how far away the peer is, one way. It stays for later
-	// sessions with the peer.
-	SetLightTime(d time.Duration)
-}
 
 // A GreenSender sends bundles that may be lost.
 type GreenSender interface {
@@ -106,8 +86,8 @@ func (s *session) Counters() convergence.Counters {
 }
 
 // Close ends the session. Bundles that Receive has returned may still be read and
-// accepted, and are waited for; those that it has not are refused. A session that is
-// suspended ends when it is resumed, or with ctx.
+// accepted, and are waited for; those that it has not are refused. A session that
+// waits for its next contact is cut.
 func (s *session) Close(ctx context.Context) error {
 	p := s.peer
 	p.mu.Lock()
@@ -119,6 +99,10 @@ func (s *session) Close(ctx context.Context) error {
 		p.ready.notify()
 		s.sendRoom.notify()
 		s.arrived.notify()
+		if p.machine.suspended { // nobody hears of it, and a contact may be far away
+			p.machine.Fail(convergence.ErrSuspended, p.engine.now())
+			p.listen()
+		}
 	}
 	p.mu.Unlock()
 	select {
@@ -142,28 +126,15 @@ func (s *session) end(err error) {
 	close(s.done)
 }
 
-// control has the machine do something, unless the session has ended.
-func (s *session) control(do func(m *Machine, now time.Duration)) {
+// Follow implements [convergence.Follower]. What is sent in the meantime waits for
+// its turn, except for bundles of which nothing was sent: those are given back.
+func (s *session) Follow(c convergence.Contact) {
 	p := s.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.session == s {
-		do(p.machine, p.engine.now())
+		p.follow(c)
 		p.ready.notify()
 		s.sendRoom.notify()
 	}
-}
-
-func (s *session) Suspend() { s.control((*Machine).Suspend) }
-func (s *session) Resume()  { s.control((*Machine).Resume) }
-
-func (s *session) SetRate(bitsPerSecond uint64) {
-	s.control(func(m *Machine, now time.Duration) {
-		m.SetRate(bitsPerSecond)
-		s.peer.pace.setRate(bitsPerSecond, now)
-	})
-}
-
-func (s *session) SetLightTime(d time.Duration) {
-	s.control(func(m *Machine, _ time.Duration) { m.SetLightTime(d) })
 }

@@ -196,7 +196,7 @@ func (p *party) push(t *testing.T, now time.Duration) {
 		}
 		l := p.sending
 		n := int(min(l.length-l.at, pageSize))
-		if l.at == 0 && !p.m.HasRoomForBlock(n) || l.at > 0 && !p.m.HasRoomIn(l.unit.Block, n) {
+		if l.at == 0 && (!p.m.HasRoomForBlock(n) || p.m.CanBegin(l.length) != nil) || l.at > 0 && !p.m.HasRoomIn(l.unit.Block, n) {
 			return
 		}
 		page := p.m.Page(n)
