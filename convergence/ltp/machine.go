@@ -40,7 +40,7 @@ const (
 	readableLimit  = 2 << 20   // bytes that the reader has not taken, before reports are held back
 	serialSpread   = 1 << 16   // serial numbers further apart are not from one session
 	farLight       = time.Second
-	copyAfter      = 500 * time.Millisecond // between two copies to a far peer
+	farCopy        = 500 * time.Millisecond // between two copies to a far peer
 	closedMargin   = time.Minute            // for which a closed block is remembered, and the round trip
 	maxClosed      = 1 << 15                // blocks
 	trimAfter      = 10 * time.Second       // without a block, until memory is given back
@@ -86,6 +86,8 @@ type Machine struct {
 	link    link
 	tx      sending
 	rx      receiving
+	answers latency // of the peer to our checkpoints
+	acks    latency // to our reports
 	control queue[control]
 	events  queue[Event]
 	timers  timers
@@ -188,6 +190,24 @@ func (m *Machine) roundTrip() time.Duration { return 2 * m.params.LightTime }
 // wait is how long an answer may take to the given number of attempts.
 func (m *Machine) wait(tries int) time.Duration {
 	return m.roundTrip() + m.params.Margin<<min(max(tries-1, 0), maxDoublings)
+}
+
+// copyAfter is when something is sent a second time that must be answered. To a far
+// peer that is soon and in any case, since a loss costs a round trip. A near one gets
+// the copy when the answer is late, long before the peer is taken for silent.
+func (m *Machine) copyAfter(kind timerKind) time.Duration {
+	if m.isFar() {
+		return farCopy
+	}
+	l := m.acks
+	if kind == timerCheckpoint {
+		l = m.answers
+	}
+	most, known := l.most()
+	if !known {
+		most = m.roundTrip() + m.params.Margin/2
+	}
+	return max(min(most, m.roundTrip()+m.params.Margin), m.roundTrip()+leastSlack)
 }
 
 // isFar says whether an answer takes so long that what must arrive is sent twice.
@@ -386,9 +406,9 @@ func (m *Machine) exhausted(t timer) {
 // launched starts the timer of something that is being sent.
 func (m *Machine) launched(a *attempt, t timer) {
 	a.queued, a.sent = false, m.now
-	if m.isFar() && !a.again {
+	if !a.again && a.tries == 0 || m.isFar() && !a.again {
 		a.again = true
-		a.deadline = m.now + copyAfter
+		a.deadline = m.now + m.copyAfter(t.kind)
 	} else {
 		a.again = false
 		a.tries++

@@ -38,6 +38,9 @@ func (m *Machine) onReport(s reportSegment) {
 	answers := m.link.reached
 	if c := out.checkpoint(s.checkpoint); c != nil {
 		answers = c.sent
+		if c.again { // no copy of it was sent
+			m.answers.note(m.now - c.sent)
+		}
 	}
 	news := out.claim(s.claims)
 	if uint64(len(out.claimed)) > out.sent/leastClaim+maxReportsKept {

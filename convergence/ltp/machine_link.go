@@ -90,9 +90,18 @@ func (m *Machine) appendLink(b []byte) []byte {
 	l.attempt.sent = m.now
 	l.attempt.tries++
 	if l.open {
-		m.startLinkTimer(m.now + m.wait(1))
+		m.startLinkTimer(m.now + m.askAfter())
 	}
 	return s.append(b)
+}
+
+// askAfter is when a question is asked again: soon while the peer is silent, so that
+// little of a contact is lost once it is heard again.
+func (m *Machine) askAfter() time.Duration {
+	if m.link.silent {
+		return m.roundTrip() + m.params.Margin/4
+	}
+	return m.wait(1)
 }
 
 func (m *Machine) startLinkTimer(at time.Duration) {

@@ -217,6 +217,9 @@ func (m *Machine) onReportAck(s reportAck) {
 		return
 	}
 	sent := r.sent
+	if r.again {
+		m.acks.note(m.now - sent)
+	}
 	if b.state == inReported {
 		m.closeIn(b)
 	} else {

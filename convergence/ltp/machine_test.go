@@ -69,3 +69,29 @@ func TestDeepSpace(t *testing.T) {
 		})
 	}
 }
+
+// After a cut in the middle of a transfer data flow again soon, and no block that was
+// acknowledged is sent again, nor anything that a report has claimed (see
+// wantUnclaimed).
+func TestCut(t *testing.T) {
+	const begin, end = 2 * time.Second, 14 * time.Second
+	forward, back := fast(), slow()
+	forward.cuts, back.cuts = [][2]time.Duration{{begin, end}}, [][2]time.Duration{{begin, end}}
+	var resumed time.Duration
+	forward.log = func(at time.Duration, datagram []byte) {
+		if kind, _ := segmentType(datagram); kind <= typeGreenBlockEnd && at >= end && resumed == 0 {
+			resumed = at - end
+		}
+	}
+	w := newWorld(t, 3, newTestMachine(1, 2, nil), newTestMachine(2, 1, nil), forward, back)
+	w.a.toSend = loads(60, 1e6)
+	w.run(time.Minute, w.isDone)
+	w.wantAll(w.a, w.b, 60)
+	if resumed == 0 || resumed > 300*time.Millisecond {
+		t.Errorf("data flow again %s after the cut", resumed)
+	}
+	// What was on its way when the link was cut is all that went twice.
+	if waste := float64(w.a.out.sent) - 60e6*1.05; waste > float64(w.a.m.window()) {
+		t.Errorf("%.0f bytes went in vain, more than the window of %d", waste, w.a.m.window())
+	}
+}

@@ -65,7 +65,7 @@ func (t *timers) pop() timer {
 // An attempt is something that was sent and must be answered.
 type attempt struct {
 	tries    int
-	again    bool // a second copy follows, as the far end is far
+	again    bool // a copy follows if no answer comes, see copyAfter
 	queued   bool // waits to be sent
 	sent     time.Duration
 	deadline time.Duration

@@ -403,12 +403,26 @@ func (w *world) settle() {
 			if len(datagram) > p.m.params.MTU {
 				w.t.Fatalf("datagram of %d bytes", len(datagram))
 			}
+			w.wantUnclaimed(p, datagram)
 			p.out.send(w.now, datagram, w.random)
 			p.push(w.t, w.now)
 		}
 		p.listen()
 		w.bound(p)
 	}
+}
+
+// wantUnclaimed checks that nothing is sent that a report has claimed.
+func (w *world) wantUnclaimed(p *party, datagram []byte) {
+	s, _, err := parseDataSegment(datagram)
+	if err != nil {
+		return // it is of another kind
+	}
+	out := p.m.tx.blocks[s.session]
+	if out == nil || len(out.claimed.overlap(s.scope(), nil)) == 0 {
+		return
+	}
+	w.t.Fatalf("at %s: bytes %v of block %d are sent again, though %v are claimed", w.now, s.scope(), s.session, out.claimed)
 }
 
 // bound holds a machine against its memory limits.
