@@ -7,13 +7,9 @@ import (
 // onCancelBySender: the peer gives a block up, or tells the state of its link (RFC
 // 5326 section 6.17).
 func (m *Machine) onCancelBySender(s cancelSegment) {
-	value, hasState := s.extensions.find(tagLink)
+	_, hasState := s.extensions.find(tagLink)
 	m.queueControl(control{kind: controlCancelAckSender, session: s.session, link: hasState})
-	if hasState {
-		if state, _, err := parseLinkState(value); err == nil {
-			m.onLinkState(state)
-		}
-	}
+	m.findLinkState(s.header)
 	if b := m.rx.blocks[s.session]; b != nil {
 		m.hear()
 		m.breakIn(b)
@@ -24,6 +20,7 @@ func (m *Machine) onCancelBySender(s cancelSegment) {
 
 // onCancelAckReceiver: the peer knows that we cancelled its block (section 6.18).
 func (m *Machine) onCancelAckReceiver(s cancelAck) {
+	m.findLinkState(s.header)
 	if b := m.rx.blocks[s.session]; b != nil && b.state == inCancelling {
 		m.answeredTo(b.cancel.sent)
 		m.closeIn(b)

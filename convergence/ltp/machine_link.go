@@ -212,6 +212,17 @@ func (m *Machine) hear() {
 	}
 }
 
+// findLinkState takes what a segment says of the peer's end, if it does.
+func (m *Machine) findLinkState(h header) {
+	value, ok := h.extensions.find(tagLink)
+	if !ok {
+		return
+	}
+	if state, _, err := parseLinkState(value); err == nil {
+		m.onLinkState(state)
+	}
+}
+
 // onLinkState takes what the peer says of its end.
 func (m *Machine) onLinkState(s linkState) {
 	l := &m.link

@@ -119,6 +119,9 @@ func (m *Machine) appendOne(b []byte, c control) []byte {
 		return s.append(b)
 	case controlCancelAckReceiver:
 		h.kind, h.originator = typeCancelAckReceiver, m.params.Local
+		if m.link.known {
+			h.extensions.add(tagLink, m.linkState().append(nil))
+		}
 		s := cancelAck{h}
 		return s.append(b)
 	}

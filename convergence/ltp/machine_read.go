@@ -81,7 +81,7 @@ func (b *inBlock) isRead() bool { return b.complete && b.readAt == b.end && b.un
 // startUnit begins the next bundle of a block, or refuses a block that is none.
 func (m *Machine) startUnit(b *inBlock) bool {
 	if b.unit == 0 {
-		m.rx.told.push(b)
+		m.rx.queue(&m.rx.told, b)
 	}
 	if b.service == serviceAggregation {
 		front := b.data.append(nil, span{b.readAt, b.readAt + 1})

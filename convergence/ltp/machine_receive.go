@@ -51,6 +51,13 @@ func (rx *receiving) reset() {
 	rx.current, rx.readable, rx.parts, rx.looking = nil, 0, 0, false
 }
 
+// queue appends a block to one of the queues. Those that are closed are taken out in
+// time: a reader or a gap that is waited for must not keep them all.
+func (rx *receiving) queue(q *queue[*inBlock], b *inBlock) {
+	q.compact(len(rx.blocks), func(b *inBlock) bool { return b.state == inClosed })
+	q.push(b)
+}
+
 // inState is how far a block of the peer is.
 type inState uint8
 
@@ -162,7 +169,7 @@ func (m *Machine) begin(s dataSegment) *inBlock {
 	b.data.pool = &rx.pool
 	b.serial = firstSerial + m.params.Random.Uint64N(firstSerial)
 	rx.blocks[s.session] = b
-	rx.order.push(b)
+	rx.queue(&rx.order, b)
 	if !rx.looking {
 		rx.looking = true
 		m.timers.push(timer{at: m.now + idleLook, kind: timerIdle})
@@ -300,7 +307,7 @@ func (m *Machine) offer(b *inBlock) {
 		prefix > 0 && m.rx.pool.held+pageSize > m.params.MaxHeld && b == m.oldest())
 	if !b.isReady && (b.complete || isStream) {
 		b.isReady = true
-		m.rx.ready.push(b)
+		m.rx.queue(&m.rx.ready, b)
 	}
 	m.countReadable(b)
 }
@@ -333,7 +340,7 @@ func (m *Machine) dueIdle() {
 		case m.now-b.heard >= b.patience(m):
 			m.abandon(b, CancelBySystem, convergence.RefuseRetransmit)
 		default:
-			rx.order.push(b)
+			rx.queue(&rx.order, b)
 		}
 	}
 	if rx.looking = rx.order.len() > 0; rx.looking {

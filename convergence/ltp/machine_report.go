@@ -101,7 +101,7 @@ func (m *Machine) answerAsks(b *inBlock) {
 	case m.rx.readable > readableLimit:
 		if !b.waits {
 			b.waits = true
-			m.rx.waiting.push(b)
+			m.rx.queue(&m.rx.waiting, b)
 		}
 		return
 	}

@@ -16,7 +16,7 @@ type batch struct {
 func (m *Machine) sendAgain(b *outBlock) {
 	if !b.inAgain {
 		b.inAgain = true
-		m.tx.again.push(b)
+		m.tx.queue(&m.tx.again, b)
 	}
 }
 

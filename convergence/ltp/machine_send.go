@@ -58,6 +58,12 @@ func (tx *sending) nextSession() uint64 {
 	return tx.session
 }
 
+// queue appends a block to one of the queues, without those that are closed.
+func (tx *sending) queue(q *queue[*outBlock], b *outBlock) {
+	q.compact(len(tx.blocks), func(b *outBlock) bool { return b.cancelled && tx.blocks[b.session] != b })
+	q.push(b)
+}
+
 func (tx *sending) reset() {
 	for _, b := range tx.blocks { // in any order: pages only go back to the pool
 		b.data.drop()
@@ -194,7 +200,7 @@ func (m *Machine) Begin(length uint64, page []byte, green bool) (Unit, error) {
 		b.service, b.length = serviceAggregation, 1
 	}
 	b.sealed = true
-	m.tx.fresh.push(b)
+	m.tx.queue(&m.tx.fresh, b)
 	return Unit{Block: b.session}, m.Continue(b.session, page)
 }
 
@@ -236,7 +242,7 @@ func (m *Machine) aggregate(page []byte) Unit {
 		b.data.pool = &m.tx.pool
 		b.serial = firstSerial + m.params.Random.Uint64N(firstSerial)
 		m.tx.blocks[b.session] = b
-		m.tx.fresh.push(b)
+		m.tx.queue(&m.tx.fresh, b)
 	}
 	b.data.ensure(span{b.filled, b.filled + need}, func(uint64, int) bool { return true })
 	b.data.write(b.filled, []byte{serviceBundle})
@@ -313,11 +319,7 @@ func (m *Machine) onCancelByReceiver(s cancelSegment) {
 // onCancelAckSender: the peer knows that a block, or the state of the link, is
 // cancelled (RFC 5326 section 6.18).
 func (m *Machine) onCancelAckSender(s cancelAck) {
-	if value, ok := s.extensions.find(tagLink); ok {
-		if state, _, err := parseLinkState(value); err == nil {
-			m.onLinkState(state)
-		}
-	}
+	m.findLinkState(s.header)
 	l := &m.link
 	if b := m.tx.blocks[s.session]; b != nil && b.cancelled {
 		m.answeredTo(b.cancel.sent)

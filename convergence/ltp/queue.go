@@ -1,5 +1,7 @@
 package ltp
 
+import "slices"
+
 // A queue is first in, first out. Whoever pushes bounds it.
 type queue[T any] struct {
 	items []T
@@ -25,3 +27,16 @@ func (q *queue[T]) pop() T {
 	}
 	return v
 }
+
+// compact takes out what is gone once that is most of a queue, so that what waits at
+// its front does not keep what comes and goes behind it. Live is about how many stay.
+func (q *queue[T]) compact(live int, gone func(T) bool) {
+	if q.len() <= 2*live+compactFrom {
+		return
+	}
+	q.items = slices.DeleteFunc(q.items[q.head:], gone)
+	q.head = 0
+}
+
+// compactFrom is how long a queue may always be.
+const compactFrom = 64
