@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,15 +112,25 @@ func (b *bench) rounds(ctx context.Context, ours, reference func(context.Context
 // inbox is where the bundles of a flow go.
 var inbox = bundle.IPN(2, 11)
 
-// rate carries a flow and returns how many bundles a second came through. Every
-// bundle must come once and whole, and all custody be released afterwards.
+// rate carries a flow and returns how many bundles a second came through.
 func (p *pair) rate(ctx context.Context, f flow) (float64, error) {
+	begin := time.Now()
+	times, err := p.carry(ctx, f)
+	if err != nil {
+		return 0, err
+	}
+	return float64(f.count) / times[len(times)-1].Sub(begin).Seconds(), nil
+}
+
+// carry carries a flow and returns when each bundle had come, in order. Every bundle
+// must come once and whole, and all custody be released afterwards.
+func (p *pair) carry(ctx context.Context, f flow) ([]time.Time, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	seen := make([]atomic.Bool, f.count)
 	var sent, taken atomic.Int64
 	var workers sync.WaitGroup
-	begin := time.Now()
+	times := make(chan time.Time, f.count)
 	for range f.receivers {
 		workers.Go(func() {
 			for taken.Add(1) <= int64(f.count) {
@@ -127,6 +138,7 @@ func (p *pair) rate(ctx context.Context, f flow) (float64, error) {
 					cancel(err)
 					return
 				}
+				times <- time.Now()
 			}
 		})
 	}
@@ -143,11 +155,16 @@ func (p *pair) rate(ctx context.Context, f flow) (float64, error) {
 		})
 	}
 	workers.Wait()
-	took := time.Since(begin)
+	close(times)
 	if err := context.Cause(ctx); err != nil {
-		return 0, err
+		return nil, err
 	}
-	return float64(f.count) / took.Seconds(), p.settle(ctx)
+	var all []time.Time
+	for at := range times {
+		all = append(all, at)
+	}
+	slices.SortFunc(all, time.Time.Compare)
+	return all, p.settle(ctx)
 }
 
 func (p *pair) sendOne(ctx context.Context, payload []byte) error {

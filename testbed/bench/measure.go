@@ -25,7 +25,7 @@ type measure struct {
 func measures(suite string) []measure {
 	switch suite {
 	case suiteNode:
-		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), tcpclMeasures(), emuMeasures(), orbitMeasures(), routeMeasures(), schedMeasures())
+		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), tcpclMeasures(), ltpMeasures(), emuMeasures(), spaceMeasures(), orbitMeasures(), routeMeasures(), schedMeasures())
 	case suiteLearning:
 		return slices.Concat(engineMeasures(), deltaMeasures())
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -69,6 +70,11 @@ func (b *bench) startPair(ctx context.Context, name string, via func(string) (st
 
 // startDaemon starts a perigeed in dir with what config adds.
 func (b *bench) startDaemon(ctx context.Context, name, dir string, node bundle.EID, config table) (*daemon, error) {
+	return b.startDaemonBy(ctx, exec.CommandContext, name, dir, node, config)
+}
+
+// startDaemonBy starts it where run has it. The config may name a contact plan.
+func (b *bench) startDaemonBy(ctx context.Context, run command, name, dir string, node bundle.EID, config table) (*daemon, error) {
 	own, _ := config["node"].(table)
 	if own == nil {
 		own = table{}
@@ -98,7 +104,7 @@ func (b *bench) startDaemon(ctx context.Context, name, dir string, node bundle.E
 		args = append(args, "--cpu-profile", profile)
 	}
 	d := &daemon{node: node, client: apphttp.Dial(filepath.Join(dir, "socket"))}
-	d.process, err = launch(ctx, name, dir, program, func(ctx context.Context) error {
+	d.process, err = launchBy(ctx, run, name, dir, program, func(ctx context.Context) error {
 		_, err := d.client.Status(ctx)
 		return err
 	}, args...)

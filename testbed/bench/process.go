@@ -31,6 +31,15 @@ type process struct {
 
 // launch starts program with its configuration in dir and waits until it is ready.
 func launch(ctx context.Context, name, dir, program string, ready func(context.Context) error, args ...string) (*process, error) {
+	return launchBy(ctx, exec.CommandContext, name, dir, program, ready, args...)
+}
+
+// command makes the command of a program that is to run somewhere;
+// exec.CommandContext is one.
+type command func(ctx context.Context, program string, args ...string) *exec.Cmd
+
+// launchBy starts a program as launch does, where run has it.
+func launchBy(ctx context.Context, run command, name, dir, program string, ready func(context.Context) error, args ...string) (*process, error) {
 	p := &process{name: name, log: filepath.Join(dir, name+".log"), end: make(chan struct{})}
 	log, err := os.Create(p.log)
 	if err != nil {
@@ -38,7 +47,7 @@ func launch(ctx context.Context, name, dir, program string, ready func(context.C
 	}
 	defer log.Close() // the process has it too
 	// It is ended by stop, in its own time, not by ctx.
-	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), program, args...)
+	p.cmd = run(context.WithoutCancel(ctx), program, args...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, log, log
 	// Its own group, so that an interrupt at the terminal reaches only us, and gone
 	// with us whatever happens.

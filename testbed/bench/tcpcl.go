@@ -51,9 +51,9 @@ func tcpclMeasures() []measure {
 	}
 }
 
-// sessionPair is two ends of a TCPCL session on loopback.
+// sessionPair is two ends of a session on loopback.
 type sessionPair struct {
-	listener convergence.Listener
+	listener io.Closer
 	from, to convergence.Session
 }
 
