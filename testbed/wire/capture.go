@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"sync"
 	"time"
 )
 
@@ -24,8 +25,10 @@ const (
 	ipTTL        = 64
 )
 
-// A Capture writes packets of IPv4 into a pcap file. The first error stays.
+// A Capture writes packets of IPv4 into a pcap file. The first error stays. It may be
+// used concurrently.
 type Capture struct {
+	mu  sync.Mutex // guards all below
 	w   io.Writer
 	err error
 }
@@ -43,9 +46,15 @@ func NewCapture(w io.Writer) *Capture {
 }
 
 // Err is the error that ended the capture, or nil.
-func (c *Capture) Err() error { return c.err }
+func (c *Capture) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
 
 func (c *Capture) write(b []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.err != nil {
 		return
 	}
