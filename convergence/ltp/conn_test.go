@@ -171,7 +171,7 @@ func faultyPair(t *testing.T, cfgA, cfgB Config) convtest.Pair {
 	if strings.Contains(t.Name(), "cut_of_the_transport") {
 		faulty.onCut = func() { hasten(ea); hasten(eb) }
 	}
-	return convtest.Pair{A: sa, B: sb, CutAfter: faulty.cutAfter, Throttle: faulty.throttle}
+	return convtest.Pair{A: sa, B: sb, CutAfter: faulty.cutAfter, Throttle: faulty.throttle, SlowToEnd: true}
 }
 
 func TestConformance(t *testing.T) {
