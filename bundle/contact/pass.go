@@ -1,6 +1,7 @@
 package contact
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -31,6 +32,34 @@ func Passes(contacts []Contact) []Pass {
 		contacts = contacts[n:]
 	}
 	return passes
+}
+
+// Channel is all passes from one node to another, by start.
+type Channel struct {
+	From, To bundle.EID
+	Passes   []Pass
+}
+
+// Channels returns the channels of all pairs of nodes that have contacts, ordered by
+// From and then by To. They are part of the plan, so that many may share them, and must
+// not be changed.
+func (p *Plan) Channels() []Channel {
+	if p == nil {
+		return nil
+	}
+	return p.channels
+}
+
+// layChannels makes the channels.
+func (p *Plan) layChannels() {
+	for at, list := range p.pairs { // in any order: they are sorted below
+		contacts := make([]Contact, len(list))
+		for i, k := range list {
+			contacts[i] = p.contacts[k]
+		}
+		p.channels = append(p.channels, Channel{at.from, at.to, Passes(contacts)})
+	}
+	slices.SortFunc(p.channels, func(a, b Channel) int { return cmp.Or(CompareEID(a.From, b.From), CompareEID(a.To, b.To)) })
 }
 
 // Pass returns the pass from one node to another that is open at now, or the zero Pass.

@@ -98,3 +98,30 @@ func TestPassOfPlan(t *testing.T) {
 		t.Error("an empty plan has a pass")
 	}
 }
+
+func TestChannels(t *testing.T) {
+	var p *Plan
+	if p.Channels() != nil {
+		t.Error("a plan that is nil has channels")
+	}
+	rng := rand.New(rand.NewSource(3))
+	p = randomPlan(t, rng, 300)
+	seen := 0
+	for i, c := range p.Channels() {
+		if i > 0 {
+			before := p.Channels()[i-1]
+			if order := CompareEID(before.From, c.From); order > 0 || order == 0 && CompareEID(before.To, c.To) >= 0 {
+				t.Errorf("%v to %v comes behind %v to %v", c.From, c.To, before.From, before.To)
+			}
+		}
+		for _, pass := range c.Passes {
+			if got := p.Pass(c.From, c.To, pass.Start()); !got.Equal(pass) {
+				t.Errorf("the pass from %v to %v at %d is %v, want %v", c.From, c.To, pass.Start(), pass, got)
+			}
+			seen += len(pass.contacts)
+		}
+	}
+	if seen != p.Len() {
+		t.Errorf("channels hold %d contacts of %d", seen, p.Len())
+	}
+}

@@ -35,6 +35,7 @@ type Plan struct {
 	leaving   map[bundle.EID][]int32 // by end
 	pairs     map[pair][]int32       // by start; they do not overlap
 	changes   []dtntime.Time         // every start and end once, ascending
+	channels  []Channel              // by From and To
 }
 
 type pair struct{ from, to bundle.EID }
@@ -77,6 +78,7 @@ func New(contacts []Contact) (*Plan, error) {
 	slices.Sort(p.changes)
 	p.changes = slices.Compact(p.changes)
 	p.generation = digest(own)
+	p.layChannels()
 	return p, nil
 }
 

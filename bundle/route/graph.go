@@ -38,12 +38,12 @@ func (e *edge) unended(ready dtntime.Time) int {
 func newGraph(plan *contact.Plan, me bundle.EID, linked []bundle.EID, guard dtntime.Duration, before *graph) *graph {
 	g := &graph{number: make(map[bundle.EID]int32)}
 	g.nodes = append(slices.Clone(linked), me)
-	for c := range plan.All() {
+	for _, c := range plan.Channels() {
 		g.nodes = append(g.nodes, c.From, c.To)
-		g.uncertain = g.uncertain || c.Confidence < 1
+		g.uncertain = g.uncertain || slices.ContainsFunc(c.Passes, func(p contact.Pass) bool { return p.Confidence() < 1 })
 	}
 	slices.SortFunc(g.nodes, contact.CompareEID)
-	g.nodes = slices.Compact(g.nodes)
+	g.nodes = slices.Clone(slices.Compact(g.nodes)) // which is much shorter
 	for i, n := range g.nodes {
 		g.number[n] = int32(i)
 	}
@@ -73,33 +73,22 @@ func (g *graph) setLinks(linked []bundle.EID) bool {
 	return true
 }
 
-// layEdges makes the edges of the contacts.
+// layEdges makes the edges of the contacts. Their order is that of nodes, as the one of
+// channels is.
 func (g *graph) layEdges(plan *contact.Plan, guard dtntime.Duration) {
-	type pair struct{ from, to int32 }
-	var order []pair
-	contacts := make(map[pair][]contact.Contact)
-	for c := range plan.All() {
-		at := pair{g.number[c.From], g.number[c.To]}
-		if contacts[at] == nil {
-			order = append(order, at)
-		}
-		contacts[at] = append(contacts[at], c)
-	}
 	g.edges = make([][]edge, len(g.nodes))
-	for _, at := range order {
-		if e := newEdge(at.to, contacts[at], guard); len(e.spans) > 0 {
-			g.edges[at.from] = append(g.edges[at.from], e)
+	for _, c := range plan.Channels() {
+		from := g.number[c.From]
+		if e := newEdge(g.number[c.To], c.Passes, guard); len(e.spans) > 0 {
+			g.edges[from] = append(g.edges[from], e)
 		}
-	}
-	for _, list := range g.edges {
-		slices.SortFunc(list, func(a, b edge) int { return cmp.Compare(a.to, b.to) })
 	}
 }
 
-// newEdge makes spans of the contacts of one pair of nodes, which are by start.
-func newEdge(to int32, contacts []contact.Contact, guard dtntime.Duration) edge {
-	e := edge{to: to}
-	for _, p := range contact.Passes(contacts) {
+// newEdge makes spans of the passes of one pair of nodes, which are by start.
+func newEdge(to int32, passes []contact.Pass, guard dtntime.Duration) edge {
+	e := edge{to: to, spans: make([]*span, 0, len(passes))}
+	for _, p := range passes {
 		if s := newSpan(p, guard); s != nil {
 			e.spans = append(e.spans, s)
 		}
