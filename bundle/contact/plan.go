@@ -31,11 +31,11 @@ type Plan struct {
 	contacts   []Contact // by start, end, from, to
 	generation uint64
 
-	involving map[bundle.EID][]int32 // by start
-	leaving   map[bundle.EID][]int32 // by end
-	pairs     map[pair][]int32       // by start; they do not overlap
-	changes   []dtntime.Time         // every start and end once, ascending
-	channels  []Channel              // by From and To
+	involving map[bundle.EID][]int32        // by start
+	leaving   map[bundle.EID][]int32        // by end
+	pairs     map[pair][]int32              // by start; they do not overlap
+	changes   map[bundle.EID][]dtntime.Time // every start and end of a node's contacts once, ascending
+	channels  []Channel                     // by From and To
 }
 
 type pair struct{ from, to bundle.EID }
@@ -59,6 +59,7 @@ func New(contacts []Contact) (*Plan, error) {
 		involving: make(map[bundle.EID][]int32),
 		leaving:   make(map[bundle.EID][]int32),
 		pairs:     make(map[pair][]int32),
+		changes:   make(map[bundle.EID][]dtntime.Time),
 	}
 	for i, c := range own {
 		at := pair{c.From, c.To}
@@ -70,13 +71,16 @@ func New(contacts []Contact) (*Plan, error) {
 		p.involving[c.From] = append(p.involving[c.From], int32(i))
 		p.involving[c.To] = append(p.involving[c.To], int32(i))
 		p.leaving[c.From] = append(p.leaving[c.From], int32(i))
-		p.changes = append(p.changes, c.Start, c.End)
+		p.changes[c.From] = append(p.changes[c.From], c.Start, c.End)
+		p.changes[c.To] = append(p.changes[c.To], c.Start, c.End)
 	}
 	for _, list := range p.leaving {
 		slices.SortStableFunc(list, func(a, b int32) int { return cmp.Compare(own[a].End, own[b].End) })
 	}
-	slices.Sort(p.changes)
-	p.changes = slices.Compact(p.changes)
+	for node, list := range p.changes {
+		slices.Sort(list)
+		p.changes[node] = slices.Compact(list)
+	}
 	p.generation = digest(own)
 	p.layChannels()
 	return p, nil
@@ -244,15 +248,16 @@ func (p *Plan) Upcoming(node bundle.EID, now dtntime.Time, n int) []Contact {
 	return found
 }
 
-// NextChange returns the first moment after now at which any contact starts or
-// ends, or dtntime.Forever when nothing changes any more.
-func (p *Plan) NextChange(now dtntime.Time) dtntime.Time {
+// NextChange returns the first moment after now at which a contact starts or ends that
+// node sends or receives in, or dtntime.Forever when nothing changes any more.
+func (p *Plan) NextChange(node bundle.EID, now dtntime.Time) dtntime.Time {
 	if p == nil {
 		return dtntime.Forever
 	}
-	i := sort.Search(len(p.changes), func(i int) bool { return p.changes[i] > now })
-	if i == len(p.changes) {
+	times := p.changes[node.Node()]
+	i := sort.Search(len(times), func(i int) bool { return times[i] > now })
+	if i == len(times) {
 		return dtntime.Forever
 	}
-	return p.changes[i]
+	return times[i]
 }

@@ -121,12 +121,19 @@ func TestQueries(t *testing.T) {
 	equal("upcoming, two", p.Upcoming(node(1), 18, 2), long, a)
 	equal("upcoming of none", p.Upcoming(node(1), 50, 2))
 
-	var changes []dtntime.Time
-	for now := p.NextChange(0); now != dtntime.Forever; now = p.NextChange(now) {
-		changes = append(changes, now)
-	}
-	if want := []dtntime.Time{5, 10, 12, 18, 20, 30, 40, 50}; !slices.Equal(changes, want) {
-		t.Errorf("changes %v, want %v", changes, want)
+	for _, c := range []struct {
+		of   uint64
+		want []dtntime.Time
+	}{
+		{1, []dtntime.Time{5, 10, 12, 18, 20, 30, 40, 50}}, {3, []dtntime.Time{5, 50}}, {9, nil},
+	} {
+		var changes []dtntime.Time
+		for now := p.NextChange(node(c.of), 0); now != dtntime.Forever; now = p.NextChange(node(c.of), now) {
+			changes = append(changes, now)
+		}
+		if !slices.Equal(changes, c.want) {
+			t.Errorf("changes of %d: %v, want %v", c.of, changes, c.want)
+		}
 	}
 }
 
@@ -138,7 +145,7 @@ func TestNilPlanIsEmpty(t *testing.T) {
 	if _, ok := p.Next(node(1), node(2), 0); ok {
 		t.Error("a contact is next")
 	}
-	if p.Len() != 0 || len(p.Upcoming(node(1), 0, 5)) != 0 || p.NextChange(0) != dtntime.Forever {
+	if p.Len() != 0 || len(p.Upcoming(node(1), 0, 5)) != 0 || p.NextChange(node(1), 0) != dtntime.Forever {
 		t.Error("it holds contacts")
 	}
 	for range p.Leaving(node(1), 0) {
@@ -180,7 +187,7 @@ func TestQueriesMatchScan(t *testing.T) {
 		change := dtntime.Forever
 		for c := range p.All() {
 			for _, at := range []dtntime.Time{c.Start, c.End} {
-				if at > now {
+				if at > now && (c.From == from || c.To == from) {
 					change = min(change, at)
 				}
 			}
@@ -200,8 +207,8 @@ func TestQueriesMatchScan(t *testing.T) {
 		if got, ok := p.Next(from, to, now); ok != (next != Contact{}) || ok && got != next {
 			t.Fatalf("next %v to %v at %d: got %v, want %v", from, to, now, got, next)
 		}
-		if got := p.NextChange(now); got != change {
-			t.Fatalf("change after %d: got %d, want %d", now, got, change)
+		if got := p.NextChange(from, now); got != change {
+			t.Fatalf("change of %v after %d: got %d, want %d", from, now, got, change)
 		}
 	}
 }

@@ -35,6 +35,7 @@ type Core struct {
 	issued        *custody.Issued
 	neighbours    map[bundle.EID]*neighbour
 	order         []*neighbour // in order of EID
+	contactsTill  dtntime.Time // until then no contact of this node changes; 0: to be looked at
 	links         map[LinkID]*neighbour
 	entries       map[store.Handle]*entry
 	arriving      map[bundle.ID]bool
@@ -248,10 +249,7 @@ func (c *Core) settle() {
 
 // NextWake returns when Step wants a Tick at the latest.
 func (c *Core) NextWake() dtntime.Time {
-	wake := min(c.nextFeed(), c.book.NextDue(), c.expiries.Next(), c.holds.Next(), c.plan.NextChange(c.now), c.flushNext, c.nextAssembly())
-	for _, lead := range []dtntime.Duration{hangupLead, soonTime} {
-		wake = min(wake, c.plan.NextChange(c.now.Add(lead))-dtntime.Time(lead))
-	}
+	wake := min(c.nextFeed(), c.book.NextDue(), c.expiries.Next(), c.holds.Next(), c.contactsTill, c.flushNext, c.nextAssembly())
 	for _, n := range c.order {
 		if n.refusedTill > c.now {
 			wake = min(wake, n.refusedTill)

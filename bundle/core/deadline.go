@@ -102,6 +102,7 @@ func (c *Core) clockStepped(was dtntime.Time) {
 			c.holds.Add(e.hold, h)
 		}
 	}
+	c.contactsTill = 0
 	c.repage()
 	c.signals.Shift(shift)
 	c.told.Shift(shift)

@@ -63,6 +63,7 @@ func (c *Core) addNeighbour(n Neighbour) *neighbour {
 	// A new slice, since somebody may be going through the old one.
 	c.order = append(slices.Clone(c.order), added)
 	c.sortNeighbours()
+	c.contactsTill = 0
 	return added
 }
 
@@ -84,6 +85,7 @@ func (c *Core) makeRouter() {
 // setPlan takes up a contact plan.
 func (c *Core) setPlan(plan *contact.Plan) {
 	c.plan = plan
+	c.contactsTill = 0
 	c.router.SetPlan(plan)
 	c.linkStanding()
 	c.flushNext = 0
@@ -129,6 +131,7 @@ func (c *Core) linkUp(e LinkUp) {
 	}
 	n.link, n.dialed, n.since = e.Link, e.Dialed, c.now
 	n.lasting, n.follows = e.Lasting, Follow{}
+	c.contactsTill = 0
 	n.refusedTill, n.refusals = 0, 0
 	c.flushNext = 0
 	c.setMost(n, e.MaxTransfer)
@@ -184,6 +187,7 @@ func (c *Core) forget(n *neighbour) {
 // lose takes back what was handed to the session that has ended.
 func (c *Core) lose(n *neighbour) {
 	n.link, n.since = 0, c.now
+	c.contactsTill = 0
 	c.reviewing, c.rewinding = true, true
 	c.linkStanding()
 	for h := range n.flying {
@@ -207,8 +211,12 @@ func (c *Core) lose(n *neighbour) {
 	n.pace.Idle()
 }
 
-// checkContacts opens and closes links as the plan says.
+// checkContacts opens and closes links as the plan says, when that may say something
+// new.
 func (c *Core) checkContacts() {
+	if c.now < c.contactsTill {
+		return
+	}
 	ended := false
 	for _, n := range c.order {
 		was := n.sending
@@ -217,6 +225,10 @@ func (c *Core) checkContacts() {
 	}
 	if ended {
 		c.rerouteAll()
+	}
+	c.contactsTill = c.plan.NextChange(c.cfg.Node, c.now)
+	for _, lead := range []dtntime.Duration{hangupLead, soonTime} {
+		c.contactsTill = min(c.contactsTill, c.plan.NextChange(c.cfg.Node, c.now.Add(lead))-dtntime.Time(lead))
 	}
 }
 
