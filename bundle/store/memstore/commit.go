@@ -271,6 +271,30 @@ func (st *staged) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+var _ store.Buffered = (*staged)(nil)
+
+// Buffer implements store.Buffered.
+func (st *staged) Buffer(n int64) []byte { return make([]byte, 0, n) }
+
+// Fill implements store.Buffered. All memory is this store's own, so b may come from
+// anywhere, as long as nobody writes to it any more.
+func (st *staged) Fill(b []byte) error {
+	st.s.mu.Lock()
+	defer st.s.mu.Unlock()
+	switch {
+	case st.spent:
+		return errors.New("fill staged bundle: it was put or discarded before")
+	case len(st.data) > 0:
+		return errors.New("fill staged bundle: something was written to it before")
+	case !st.s.quota.Fits(st.s.usage.Bytes+st.s.staged, int64(len(b))):
+		return fmt.Errorf("stage %d more bytes: %w", len(b), store.ErrQuota)
+	}
+	st.data = b
+	st.held += int64(len(b))
+	st.s.staged += int64(len(b))
+	return nil
+}
+
 // Size implements store.Staged.
 func (st *staged) Size() int64 {
 	st.s.mu.Lock()
