@@ -81,6 +81,7 @@ func floors() map[string]int {
 		"perigee/testbed/daemon":   7,
 		"perigee/testbed/link":     7,
 		"perigee/testbed/scenes":   7,
+		"perigee/testbed/sim":      7,
 
 		"perigee/testbed/...": 8,
 
