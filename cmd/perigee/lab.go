@@ -34,7 +34,7 @@ type labRun struct {
 }
 
 func (o *labRun) flags(f *pflag.FlagSet) {
-	f.StringVar(&o.out, "out", filepath.Join("out", "demo"), "`folder` of the results")
+	f.StringVar(&o.out, "out", filepath.Join("out", "demo"), "`folder` of the results; for a network, out/NAME unless given")
 	f.StringVar(&o.perigeed, "perigeed", "", "`path` of the daemon's program (default: beside this one)")
 	f.StringVar(&o.backend, "backend", "", "emulate the link by auto, netem, tun, netns or `proxy` (default: what the scenario says)")
 	f.IntVar(&o.kill, "kill", 0, "kill the satellite's daemon so many `times` at random moments")
@@ -46,11 +46,16 @@ func newLabRun(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run SCENARIO",
 		Short: "Run a scenario and report what it measured",
-		Long: `Run a scenario: fetch what it needs once, start the daemons, emulate the passes,
-and write report.json and before-after.png into the folder of the results.
+		Long: `Run a scenario and write what it measured into the folder of the results.
+
+A scenario of learning fetches what it needs once, starts the daemons, emulates the passes, and
+writes report.json and before-after.png. A network (kind = "network") is simulated in
+this process: hundreds of nodes and days of passes in a minute, the same way each time
+from its seed. It writes report.json and passes.svg.
 
 It exits with 1 when the run did not keep what the scenario promises.`,
 		Example: `  perigee lab run testbed/scenarios/first-light.toml
+  perigee lab run testbed/scenarios/constellation-24x3.toml
   perigee lab run --kill 3 --kill-seed 7 testbed/scenarios/first-light.toml`,
 		Args: exactArgs("SCENARIO"),
 		RunE: func(c *cobra.Command, args []string) error { return o.run(c, e, args[0]) },
@@ -60,6 +65,15 @@ It exits with 1 when the run did not keep what the scenario promises.`,
 }
 
 func (o *labRun) run(c *cobra.Command, e *env, path string) error {
+	kind, err := lab.KindOf(path)
+	switch {
+	case errors.Is(err, lab.ErrScenario):
+		return usagef("%w", err)
+	case err != nil:
+		return err
+	case kind == lab.KindNetwork:
+		return o.runNetwork(c, e, path)
+	}
 	scenario, err := lab.ReadScenario(path)
 	if errors.Is(err, lab.ErrScenario) {
 		return usagef("%w", err)
@@ -109,6 +123,42 @@ func (o *labRun) run(c *cobra.Command, e *env, path string) error {
 	return errors.Join(printReport(e, report), err)
 }
 
+// runNetwork runs a scenario of kind "network".
+func (o *labRun) runNetwork(c *cobra.Command, e *env, path string) error {
+	n, err := lab.ReadNetwork(path)
+	if errors.Is(err, lab.ErrScenario) {
+		return usagef("%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	if o.backend != "" && o.backend != n.Backend {
+		return usagef("--backend: a network runs on %s, not on %q", n.Backend, o.backend)
+	}
+	if o.kill != 0 {
+		return usagef("--kill: a network names its crashes under faults")
+	}
+	if !c.Flags().Changed("out") {
+		o.out = filepath.Join("out", n.Name)
+	}
+	file, ok := e.err.(*os.File)
+	progress := lab.NewProgress(e.err, ok && term.IsTerminal(int(file.Fd())))
+	report, err := lab.RunNetwork(c.Context(), n, o.out, progress)
+	if report == nil {
+		return err
+	}
+	progress.Say("report: " + filepath.Join(o.out, lab.NetworkReportFile))
+	progress.Say("picture: " + filepath.Join(o.out, lab.NetworkPictureFile))
+	return errors.Join(printNetworkReport(e, report), err)
+}
+
+func printNetworkReport(e *env, r *lab.NetworkReport) error {
+	if e.output == formatJSON {
+		return e.print(r, nil)
+	}
+	return r.Table(e.out)
+}
+
 func newLabReport(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "report [FOLDER]",
@@ -120,6 +170,9 @@ func newLabReport(e *env) *cobra.Command {
 			folder := filepath.Join("out", "demo")
 			if len(args) == 1 {
 				folder = args[0]
+			}
+			if network, err := lab.ReadNetworkReport(filepath.Join(folder, reportFile)); err == nil {
+				return printNetworkReport(e, network)
 			}
 			report, err := lab.ReadReport(filepath.Join(folder, reportFile))
 			if err != nil {

@@ -25,7 +25,7 @@ type measure struct {
 func measures(suite string) []measure {
 	switch suite {
 	case suiteNode:
-		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), tcpclMeasures(), ltpMeasures(), emuMeasures(), spaceMeasures(), orbitMeasures(), routeMeasures(), schedMeasures())
+		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), tcpclMeasures(), ltpMeasures(), emuMeasures(), spaceMeasures(), orbitMeasures(), routeMeasures(), schedMeasures(), simMeasures())
 	case suiteLearning:
 		return slices.Concat(engineMeasures(), deltaMeasures())
 	}
@@ -127,6 +127,8 @@ type bench struct {
 	perigeed string
 	profile  string // folder for CPU profiles of the daemons, or empty
 	progress *progress
+
+	simulations map[string]*simulation // the last run of each scenario
 }
 
 // folder returns a fresh folder for one part of a measure.

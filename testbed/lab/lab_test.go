@@ -21,8 +21,18 @@ func TestScenariosAreValid(t *testing.T) {
 		t.Fatalf("found no scenario: %v", err)
 	}
 	for _, f := range files {
-		if _, err := ReadScenario(f); err != nil {
+		kind, err := KindOf(f)
+		switch {
+		case err != nil:
 			t.Error(err)
+		case kind == KindNetwork:
+			if _, err := ReadNetwork(f); err != nil {
+				t.Error(err)
+			}
+		default:
+			if _, err := ReadScenario(f); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }

@@ -8,14 +8,9 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
-	"github.com/dustin/go-humanize"
-	"github.com/pelletier/go-toml/v2"
-
-	"perigee/bundle/contact"
 	"perigee/bundle/dtntime"
 	"perigee/testbed/link"
 )
@@ -26,6 +21,7 @@ var ErrScenario = errors.New("invalid scenario")
 // Scenario is a scenario file.
 type Scenario struct {
 	Name    string `toml:"name"`
+	Kind    string `toml:"kind"` // KindLearning, or empty
 	Seed    uint64 `toml:"seed"`
 	Backend string `toml:"backend"` // one of link.Names
 
@@ -73,18 +69,9 @@ type Training struct {
 
 // ReadScenario reads a scenario file. Errors wrap ErrScenario and name the key.
 func ReadScenario(path string) (*Scenario, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the scenario: %w", err)
-	}
 	var s Scenario
-	err = toml.NewDecoder(strings.NewReader(string(text))).DisallowUnknownFields().Decode(&s)
-	var strict *toml.StrictMissingError
-	switch {
-	case errors.As(err, &strict):
-		return nil, fmt.Errorf("%w %s: unknown keys:\n%s", ErrScenario, path, strict.String())
-	case err != nil:
-		return nil, fmt.Errorf("%w %s: %w", ErrScenario, path, err)
+	if err := decode(path, &s); err != nil {
+		return nil, err
 	}
 	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("%w %s: %w", ErrScenario, path, err)
@@ -135,18 +122,5 @@ func (s *Scenario) check() error {
 	case s.Train.Samples > s.Scenes.Drifted:
 		return fmt.Errorf("train.samples is %d, more than the %d drifted scenes", s.Train.Samples, s.Scenes.Drifted)
 	}
-	return nil
-}
-
-// Rate is a bit rate written as "100 kbit/s".
-type Rate contact.BitRate
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (r *Rate) UnmarshalText(text []byte) error {
-	value, unit, err := humanize.ParseSI(string(text))
-	if err != nil || unit != "bit/s" || value < 1 {
-		return fmt.Errorf("%q is not a rate; write it like \"100 kbit/s\" or \"100 Mbit/s\"", text)
-	}
-	*r = Rate(value)
 	return nil
 }
