@@ -213,7 +213,7 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 		Priority: class.Priority, Value: class.Value, Duty: store.DutyForward,
 		Received: c.now, Expiry: c.expiry(b), AgeReceived: age, HasAge: hasAge,
 		HeaderLen: a.HeaderLen, PayloadLen: int64(b.Payload.Length), Size: a.Size,
-		Previous: c.from(a),
+		Previous: c.from(a), Astray: isAstray(a),
 	}
 	switch {
 	case id.Fragment && c.endsHere(rec.Destination):
@@ -252,6 +252,13 @@ func (c *Core) record(a *Arrival, id bundle.ID) (store.Record, error) {
 	c.pare(&rec)
 	rec.Handle = c.cfg.NextHandle()
 	return rec, nil
+}
+
+// isAstray tells whether a bundle has gone round: it was here before, or has made half of
+// the hops that it may make.
+func isAstray(a *Arrival) bool {
+	hops, ok := a.Bundle.HopCount()
+	return a.Known.Gone != nil || ok && a.Link != 0 && hops.Count >= hops.Limit-hops.Limit/2
 }
 
 // declinedError says that a bundle was dropped because this node cannot be its

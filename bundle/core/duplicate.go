@@ -72,7 +72,7 @@ func (c *Core) assume(a *Arrival, rec store.Record, asked store.Episode) {
 		c.duplicate(a, rec.ID)
 		return
 	}
-	rec.From, rec.Custodial, rec.Forwarded = asked, true, 0
+	rec.From, rec.Custodial, rec.Forwarded, rec.Astray = asked, true, 0, true
 	if rec.Pared {
 		rec.Expiry, rec.Pared = c.expiry(a.Bundle), false
 	}
@@ -108,7 +108,7 @@ func (c *Core) assume(a *Arrival, rec store.Record, asked store.Episode) {
 		if e == nil {
 			return // parked; it is read as it is now
 		}
-		e.rec.From, e.rec.Custodial, e.rec.Own, e.rec.Forwarded = rec.From, true, rec.Own, 0
+		e.rec.From, e.rec.Custodial, e.rec.Own, e.rec.Forwarded, e.rec.Astray = rec.From, true, rec.Own, 0, true
 		if e.rec.Pared {
 			e.rec.Expiry, e.rec.Pared = rec.Expiry, false
 			c.expiries.Add(rec.Expiry, rec.Handle)

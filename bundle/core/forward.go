@@ -26,7 +26,8 @@ const (
 // only when that is its destination.
 func (c *Core) query(rec *store.Record, excluded []bundle.EID) route.Query {
 	return route.Query{
-		Dest: rec.Destination, Size: rec.Size, Priority: rec.Priority, Expiry: rec.Expiry, Previous: rec.Previous, Exclude: excluded,
+		Dest: rec.Destination, Size: rec.Size, Priority: rec.Priority, Expiry: rec.Expiry, Previous: rec.Previous,
+		Astray: rec.Astray, Exclude: excluded,
 	}
 }
 

@@ -27,6 +27,7 @@ type memoryKey struct {
 	priority    bundle.Priority
 	counting    bool
 	certain     bool
+	most        int32
 }
 
 // way is what a search found: the best way at the time, or none.
@@ -51,7 +52,7 @@ func (m *memory) add(k memoryKey, w way) {
 func (r *Router) find(q *Query, d *demand) way {
 	g := r.graph
 	d.from, d.shunned = g.me, g.shunned(q)
-	k := memoryKey{d.to, d.shunned, uint8(bits.Len64(uint64(d.size))), d.priority, d.counting, d.certain > 0}
+	k := memoryKey{d.to, d.shunned, uint8(bits.Len64(uint64(d.size))), d.priority, d.counting, d.certain > 0, d.most}
 	if w, ok := r.recall(k, q, d); ok {
 		return w
 	}

@@ -41,23 +41,31 @@ func unevenPlan(t testing.TB, rng *rand.Rand, n, contacts int, until int64) *con
 }
 
 // everyWay tries every way that visits no node twice, span by span, and returns the
-// earliest arrival, or dtntime.Forever.
+// earliest arrival, or dtntime.Forever. With d.most, that is of those with the fewest hops.
 type everyWay struct {
-	g    *graph
-	d    demand
-	seen []bool
-	best dtntime.Time
+	g      *graph
+	d      demand
+	seen   []bool
+	best   dtntime.Time
+	fewest int32 // hops of the best
 }
 
-func (g *graph) bestOf(d demand) dtntime.Time {
-	w := everyWay{g, d, make([]bool, len(g.nodes)), dtntime.Forever}
-	w.from(d.from, d.ready, 1)
-	return w.best
+func (g *graph) bestOf(d demand) dtntime.Time { at, _ := g.bestWay(d); return at }
+
+func (g *graph) bestWay(d demand) (at dtntime.Time, hops int32) {
+	w := everyWay{g, d, make([]bool, len(g.nodes)), dtntime.Forever, maxHops}
+	w.from(d.from, d.ready, 1, 0)
+	return w.best, w.fewest
 }
 
-func (w *everyWay) from(node int32, at dtntime.Time, likely float64) {
-	if node == w.d.to {
-		w.best = min(w.best, at)
+func (w *everyWay) from(node int32, at dtntime.Time, likely float64, hops int32) {
+	switch {
+	case w.d.most > 0 && hops > min(w.d.most, w.fewest):
+		return
+	case node == w.d.to:
+		if w.d.most > 0 && hops < w.fewest || at < w.best {
+			w.best, w.fewest = at, hops
+		}
 		return
 	}
 	w.seen[node] = true
@@ -65,7 +73,7 @@ func (w *everyWay) from(node int32, at dtntime.Time, likely float64) {
 	root := node == w.d.from
 	for _, to := range w.g.links[node] {
 		if w.may(root, to) {
-			w.from(to, at, likely)
+			w.from(to, at, likely, hops+1)
 		}
 	}
 	for _, e := range w.g.edges[node] {
@@ -95,7 +103,7 @@ func (w *everyWay) from(node int32, at dtntime.Time, likely float64) {
 			if w.d.certain > 0 && (c < w.d.certain || root && s.Confidence() < 1) || !fits {
 				continue
 			}
-			w.from(e.to, s.arrival(last), c)
+			w.from(e.to, s.arrival(last), c, hops+1)
 		}
 	}
 }
@@ -135,6 +143,75 @@ func best(r *Router, q Query, now dtntime.Time) (dtntime.Time, bool, error) {
 		return 0, false, ErrTooLate
 	}
 	return 0, false, ErrNoRoute
+}
+
+// straightest is what Next must come up with for a bundle that is astray, beside what is
+// booked: the hops and the arrival of the way, 0 for none.
+func straightest(r *Router, q Query, now dtntime.Time) (hops int32, at dtntime.Time) {
+	r.build()
+	to := r.graph.number[q.Dest.Node()]
+	d := demand{
+		load: load{volume(q.Size), q.Priority, true, false}, from: r.graph.me, to: to, ready: now,
+		most: maxHops, first: none, shunned: r.graph.shunned(&q),
+		exclude: func(n int32) bool { return q.excludes(r.graph.nodes[n]) },
+	}
+	for _, d.certain = range [2]float64{MinConfidence, 0} {
+		d.counting, d.most = false, maxHops
+		if at, hops = r.graph.bestWay(d); at > q.Expiry || at == dtntime.Forever {
+			continue
+		}
+		d.counting, d.most = true, hops
+		if roomy, _ := r.graph.bestWay(d); roomy <= q.Expiry && roomy != dtntime.Forever {
+			at = roomy
+		}
+		return hops, at
+	}
+	return 0, 0
+}
+
+// TestAstrayAgainstEveryWay holds decisions about bundles that have gone round against a
+// trial of every way.
+func TestAstrayAgainstEveryWay(t *testing.T) {
+	const n, until = 6, 20_000
+	straight, fewer := 0, 0
+	for seed := range int64(100) {
+		rng := rand.New(rand.NewSource(seed))
+		r := New(node(1), nil)
+		r.SetPlan(unevenPlan(t, rng, n, 36, until))
+		now := dtntime.Time(0)
+		for step := range 40 {
+			if rng.Intn(3) == 0 {
+				now += dtntime.Time(rng.Int63n(until / 30))
+			}
+			q := randomQuery(rng, n, now, until)
+			q.Least = 0
+			usual, err := r.Next(q, now)
+			if errors.Is(err, ErrNoRoute) {
+				continue
+			}
+			hops, at := straightest(r, q, now)
+			q.Astray = true
+			r.memory.clear()
+			d, err := r.Next(q, now)
+			if hops == 0 {
+				continue // as if it were not astray
+			}
+			when := fmt.Sprintf("seed %d step %d at %d: %+v", seed, step, now, q)
+			if err != nil || int32(len(d.hops)) != hops || d.Arrival != at {
+				t.Fatalf("%s: got %d hops, %+v, %v, want %d and arrival at %d", when, len(d.hops), d, err, hops, at)
+			}
+			straight++
+			if hops < int32(len(usual.hops)) {
+				fewer++
+			}
+			if rng.Intn(2) == 0 {
+				r.Book(new(Booking), store.Handle(step), &d)
+			}
+		}
+	}
+	if straight < 500 || fewer < 50 {
+		t.Errorf("%d decisions about bundles that are astray, of these %d with fewer hops than else", straight, fewer)
+	}
 }
 
 // randomQuery asks about a bundle for one of the nodes 2 to n.

@@ -51,6 +51,11 @@ type Query struct {
 	// Previous is the node that the bundle came from, or null. The way does not
 	// touch it, unless it is the destination.
 	Previous bundle.EID
+	// Astray is for a bundle that has gone round: nodes whose contacts are full send it
+	// from one to the other, each in the belief that the next one has room. It takes the
+	// way with the fewest hops that arrives in time, since with those it comes nearer each
+	// time, whatever the next node knows.
+	Astray bool
 	// Exclude are neighbours that are no next hop for now.
 	Exclude []bundle.EID
 	// Empty asks for the way that would be taken if nothing else were sent.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 
 	"perigee/bundle"
@@ -185,6 +186,11 @@ func (r *Router) byPlan(q *Query, dest bundle.EID, first int32, now dtntime.Time
 	if !known {
 		return Decision{}, fmt.Errorf("%w to %s: neither a static route nor the contact plan knows its node", ErrNoRoute, q.Dest)
 	}
+	if q.Astray {
+		if w, ok := r.straight(q, to, first, now); ok {
+			return r.decide(q, &w, now), nil
+		}
+	}
 	latest := dtntime.Time(0)
 	for l := range r.loads(q) {
 		for _, certain := range [2]float64{MinConfidence, 0} {
@@ -208,6 +214,32 @@ func (r *Router) byPlan(q *Query, dest bundle.EID, first int32, now dtntime.Time
 	}
 	return Decision{}, fmt.Errorf("%w to %s: no contact from now on leads there", ErrNoRoute, q.Dest)
 }
+
+// straight returns the way with the fewest hops: one with room beside what is booked if
+// there is one that has no more hops than without bookings. Likely ways come first.
+func (r *Router) straight(q *Query, to, first int32, now dtntime.Time) (way, bool) {
+	for _, certain := range [2]float64{MinConfidence, 0} {
+		if certain > 0 && !r.graph.uncertain {
+			continue
+		}
+		d := demand{load: load{volume(q.Size), q.Priority, true, false}, to: to, ready: now, certain: certain, most: maxHops, first: first}
+		w := r.find(q, &d)
+		if len(w.hops) == 0 || w.arrival > q.Expiry {
+			continue
+		}
+		if d.counting = !q.Empty && r.booked > 0; d.counting {
+			d.most = int32(len(w.hops))
+			if roomy := r.find(q, &d); len(roomy.hops) > 0 && roomy.arrival <= q.Expiry {
+				return roomy, true
+			}
+		}
+		return w, true
+	}
+	return way{}, false
+}
+
+// maxHops is the most that a hop count block allows (RFC 9171 section 4.4.3).
+const maxHops = math.MaxUint8
 
 // decide makes a decision of a way.
 func (r *Router) decide(q *Query, w *way, now dtntime.Time) Decision {

@@ -18,6 +18,7 @@ type demand struct {
 	// certain is the least likelihood of the whole way, and then its first span must be
 	// certain. 0: whatever.
 	certain float64
+	most    int32            // 0: the way that arrives first; else the one with the fewest hops, and no more than these
 	first   int32            // the only first hop, or none
 	shunned int32            // a node that the way does not touch unless it ends there, or none
 	exclude func(int32) bool // as first hop; nil for none
@@ -25,7 +26,8 @@ type demand struct {
 }
 
 // label is a way to a node. Of two, one is better when it arrives earlier or is more
-// likely; several of which none is better stand beside each other.
+// likely, and where hops count has no more of them; several of which none is better stand
+// beside each other.
 type label struct {
 	node    int32
 	arrival dtntime.Time
@@ -49,6 +51,7 @@ type head struct {
 type scratch struct {
 	heads  []head
 	search uint32
+	fewest bool // hops count before arrival
 	labels []label
 	heap   []int32 // of labels
 }
@@ -57,7 +60,8 @@ type scratch struct {
 // first, and returns its label, or none.
 //
 // It is Dijkstra's algorithm over nodes. That is exact here, because a message may wait:
-// being at a node earlier never makes it later at the next.
+// being at a node earlier never makes it later at the next. With d.most it goes through
+// the nodes by hops, and what arrives first of those with the fewest is the result.
 func (g *graph) earliest(d *demand) int32 {
 	s := &g.scratch
 	s.search++
@@ -65,7 +69,7 @@ func (g *graph) earliest(d *demand) int32 {
 		clear(s.heads)
 		s.search = 1
 	}
-	s.labels, s.heap = s.labels[:0], s.heap[:0]
+	s.labels, s.heap, s.fewest = s.labels[:0], s.heap[:0], d.most > 0
 	s.improve(label{node: d.from, arrival: d.ready, until: dtntime.Forever, first: none, likely: 1, from: none})
 	for len(s.heap) > 0 {
 		i := s.pop()
@@ -73,6 +77,7 @@ func (g *graph) earliest(d *demand) int32 {
 		case l.beaten:
 		case l.node == d.to:
 			return i
+		case s.fewest && l.hops >= d.most:
 		default:
 			g.relax(i, l, d)
 		}
@@ -191,7 +196,7 @@ func (s *scratch) improve(l label) {
 	i := int32(len(s.labels))
 	previous, next := int32(none), first
 	for k := first; k != none; k = s.labels[k].next {
-		if old := &s.labels[k]; old.likely <= l.likely && old.arrival >= l.arrival {
+		if old := &s.labels[k]; old.likely <= l.likely && old.arrival >= l.arrival && (!s.fewest || old.hops == l.hops) {
 			old.beaten = true
 			if previous == none {
 				next = old.next
@@ -234,6 +239,9 @@ type hop struct {
 // before orders the heap.
 func (s *scratch) before(i, k int32) bool {
 	a, b := &s.labels[i], &s.labels[k]
+	if s.fewest && a.hops != b.hops {
+		return a.hops < b.hops
+	}
 	return cmp.Or(cmp.Compare(a.arrival, b.arrival), cmp.Compare(a.hops, b.hops), cmp.Compare(a.node, b.node), cmp.Compare(i, k)) < 0
 }
 

@@ -124,6 +124,8 @@ type Record struct {
 	// Previous is the node that the bundle came from; null when it was made
 	// here.
 	Previous bundle.EID
+	// Astray tells that the bundle has gone round instead of coming nearer.
+	Astray bool
 
 	// Custodial tells that this node is the bundle's custodian and may not
 	// drop it for space. From is the episode it took over, Own the one under

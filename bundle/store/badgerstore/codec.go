@@ -66,11 +66,13 @@ const (
 	markReporting
 	markPared
 	markValue
+	markAstray
 )
 
 func recordMarks(r *store.Record) byte {
 	return boolByte(r.HasAge)*markAge | boolByte(r.Custodial)*markCustodial | boolByte(r.Forwarded > 0)*markForwarded |
-		boolByte(r.Pared)*markPared | boolByte(r.Value > 0)*markValue | boolByte(r.Spread != "")*markSpread | boolByte(r.Reporting != "")*markReporting
+		boolByte(r.Pared)*markPared | boolByte(r.Value > 0)*markValue | boolByte(r.Spread != "")*markSpread | boolByte(r.Reporting != "")*markReporting |
+		boolByte(r.Astray)*markAstray
 }
 
 // appendRecord appends r.
@@ -234,6 +236,7 @@ func (d *decoder) record() store.Record {
 	r.Duty = store.Duty(d.byte())
 	marks := d.byte()
 	r.HasAge, r.Custodial, r.Pared = marks&markAge != 0, marks&markCustodial != 0, marks&markPared != 0
+	r.Astray = marks&markAstray != 0
 	r.Flags = bundle.Flags(d.uint())
 	r.Received = dtntime.Time(d.uint())
 	r.Expiry = dtntime.Time(d.uint())

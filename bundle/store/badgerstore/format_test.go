@@ -29,7 +29,7 @@ func records() []store.Record {
 		Flags:       math.MaxUint64, Priority: 255, Duty: store.DutyDeliver,
 		Received: math.MaxUint64, Expiry: math.MaxUint64, AgeReceived: math.MaxUint64, HasAge: true, Forwarded: math.MaxInt64,
 		HeaderLen: math.MaxInt64, PayloadLen: math.MaxInt64, Size: math.MaxInt64,
-		Custodial: true, Pared: true, Attempts: math.MaxUint32,
+		Custodial: true, Pared: true, Astray: true, Attempts: math.MaxUint32,
 		From: store.Episode{Custodian: bundle.DTN("x", ""), SeqID: math.MaxUint64, SeqNum: 1},
 		Own:  store.Episode{Custodian: bundle.IPN(5, 0), SeqID: 2, SeqNum: math.MaxUint64},
 
