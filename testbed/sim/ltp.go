@@ -356,6 +356,8 @@ func (e *ltpEngine) hand() {
 		}
 		if b.at += n; b.at == len(b.raw) || err != nil {
 			s.line = s.line[1:] // of one that was cancelled, an event tells
+			e.w.recycle(b.raw)
+			b.raw = nil
 		}
 	}
 }

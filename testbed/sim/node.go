@@ -393,7 +393,8 @@ func (n *node) transmit(e core.Transmit) {
 	l.carrier.send(l.endOf(n), e.Link, e.Record.Handle, raw)
 }
 
-// encode makes the bytes that a stored bundle has on its way.
+// encode makes the bytes that a stored bundle has on its way. A carrier that has copied
+// them recycles them.
 func (n *node) encode(e core.Transmit) ([]byte, error) {
 	if e.Piece != (core.Piece{}) {
 		return nil, bundle.ErrNotFragmentable
@@ -414,7 +415,7 @@ func (n *node) encode(e core.Transmit) ([]byte, error) {
 	if err := e.Changes.Apply(&b, &e.Record, n.w.clock()); err != nil {
 		return nil, fmt.Errorf("changing the header: %w", err)
 	}
-	return b.AppendFrom(make([]byte, 0, b.EncodedLen()), io.NewSectionReader(content, e.Record.HeaderLen, e.Record.PayloadLen))
+	return b.AppendFrom(n.w.buffer(int(b.EncodedLen())), io.NewSectionReader(content, e.Record.HeaderLen, e.Record.PayloadLen))
 }
 
 // listenAt adds an endpoint at which an application of this node listens.

@@ -24,6 +24,7 @@ type world struct {
 	history *history
 	passes  passes
 	err     error // why the run cannot go on
+	spare   [][]byte
 
 	drained time.Duration // when everything had arrived, 0 for never
 }
@@ -110,6 +111,26 @@ func (w *world) at(t time.Duration, then func()) {
 }
 
 func (w *world) after(d time.Duration, then func()) { w.at(w.now+d, then) }
+
+// worthKeeping is the capacity from which buffers are used again.
+const worthKeeping = 16 << 10
+
+// buffer returns an empty slice of a capacity.
+func (w *world) buffer(size int) []byte {
+	if last := len(w.spare) - 1; last >= 0 && cap(w.spare[last]) >= size {
+		b := w.spare[last]
+		w.spare = w.spare[:last]
+		return b
+	}
+	return make([]byte, 0, size)
+}
+
+// recycle takes back a buffer that nobody uses any more.
+func (w *world) recycle(b []byte) {
+	if cap(b) >= worthKeeping {
+		w.spare = append(w.spare, b[:0])
+	}
+}
 
 // clock is what every clock shows now.
 func (w *world) clock() dtntime.Time { return w.cfg.Start.Add(dtntime.Of(w.now)) }

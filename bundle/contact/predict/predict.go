@@ -11,8 +11,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"perigee/bundle"
 	"perigee/bundle/contact"
@@ -76,52 +79,75 @@ type Window struct {
 	Contacts []contact.Contact
 }
 
-// Predict finds the windows of a network, by start. It is cancelled with ctx.
+// Predict finds the windows of a network, by start, several satellites at a time. It is
+// cancelled with ctx.
 func Predict(ctx context.Context, n Network, o Options) ([]Window, error) {
 	if err := n.check(); err != nil {
 		return nil, err
 	}
-	from, to := o.From.Time(), o.To.Time()
-	var windows []Window
-	for i, a := range n.Satellites {
-		for _, s := range n.Stations {
-			passes, err := orbit.Passes(ctx, a.Orbit, s.Ground, from, to)
-			if err != nil {
-				return nil, fmt.Errorf("predicting contacts of %s with %s: %w", a.Node, s.Node, err)
-			}
-			for _, p := range passes {
-				w := windowOf(a.Node, s.Node, p.Rise.At, p.Set.At, p.Nearest, p.Farthest)
-				w.Pass = &p
-				if err := w.overStation(a, s, o); err != nil {
-					return nil, err
-				}
-				windows = append(windows, w)
-			}
-		}
-		for _, b := range n.Satellites[i+1:] {
-			if a.Cross == 0 && b.Cross == 0 {
-				continue
-			}
-			sights, err := orbit.Sights(ctx, a.Orbit, b.Orbit, n.Reach, from, to)
-			if err != nil {
-				return nil, fmt.Errorf("predicting contacts of %s with %s: %w", a.Node, b.Node, err)
-			}
-			for _, s := range sights {
-				w := windowOf(a.Node, b.Node, s.Start, s.End, s.Nearest, s.Farthest)
-				w.between(a, b, o)
-				windows = append(windows, w)
-			}
-		}
-		if len(windows) > MaxWindows {
-			return nil, fmt.Errorf("predicting contacts: more than %d windows; take a shorter span", MaxWindows)
-		}
+	lists := make([][]Window, len(n.Satellites))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range n.Satellites {
+		group.Go(func() (err error) {
+			lists[i], err = n.windows(ctx, i, o)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	windows := slices.Concat(lists...)
+	if len(windows) > MaxWindows {
+		return nil, errTooMany
 	}
 	slices.SortStableFunc(windows, func(a, b Window) int { return cmp.Compare(a.Start, b.Start) })
 	return windows, nil
 }
 
+var errTooMany = fmt.Errorf("predicting contacts: more than %d windows; take a shorter span", MaxWindows)
+
+// windows finds those of a satellite with all stations, and with the satellites that
+// come after it.
+func (n *Network) windows(ctx context.Context, number int, o Options) ([]Window, error) {
+	a, from, to := n.Satellites[number], o.From.Time(), o.To.Time()
+	var windows []Window
+	for _, s := range n.Stations {
+		passes, err := orbit.Passes(ctx, a.Orbit, s.Ground, from, to)
+		if err != nil {
+			return nil, fmt.Errorf("predicting contacts of %s with %s: %w", a.Node, s.Node, err)
+		}
+		for _, p := range passes {
+			w := windowOf(a.Node, s.Node, p.Rise.At, p.Set.At, p.Nearest, p.Farthest)
+			w.Pass = &p
+			if err := w.overStation(a, s, o); err != nil {
+				return nil, err
+			}
+			windows = append(windows, w)
+		}
+	}
+	for _, b := range n.Satellites[number+1:] {
+		if a.Cross == 0 && b.Cross == 0 {
+			continue
+		}
+		sights, err := orbit.Sights(ctx, a.Orbit, b.Orbit, n.Reach, from, to)
+		if err != nil {
+			return nil, fmt.Errorf("predicting contacts of %s with %s: %w", a.Node, b.Node, err)
+		}
+		for _, s := range sights {
+			w := windowOf(a.Node, b.Node, s.Start, s.End, s.Nearest, s.Farthest)
+			w.between(a, b, o)
+			windows = append(windows, w)
+		}
+		if len(windows) > MaxWindows {
+			return nil, errTooMany
+		}
+	}
+	return windows, nil
+}
+
 // check refuses networks whose nodes cannot be told apart.
-func (n Network) check() error {
+func (n *Network) check() error {
 	seen := make(map[bundle.EID]bool)
 	add := func(e bundle.EID) error {
 		if e.IsNull() || seen[e] {
