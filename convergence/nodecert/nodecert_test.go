@@ -289,6 +289,25 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// A node ID is an IA5String (RFC 9174 appendix B), and no string of another type.
+func TestNodeIDOfAnotherStringType(t *testing.T) {
+	der, err := encodeNames([]string{"dtn://example/"}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.LastIndexByte(der, asn1.TagIA5String)
+	for _, tag := range []byte{asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagT61String, asn1.TagGeneralString, asn1.TagBMPString} {
+		other := bytes.Clone(der)
+		other[at] = tag
+		if nodes, err := parseNodes(other); !errors.Is(err, errSAN) {
+			t.Errorf("tag %d: read %q, %v", tag, nodes, err)
+		}
+	}
+	if nodes, err := parseNodes(der); err != nil || len(nodes) != 1 {
+		t.Errorf("tag %d: read %q, %v", asn1.TagIA5String, nodes, err)
+	}
+}
+
 func FuzzNames(f *testing.F) {
 	for _, nodes := range [][]string{nil, {"ipn:2.0"}, {"dtn://example/", "ipn:1.0"}} {
 		value, err := encodeNames(nodes, []string{"a.example"}, []netip.Addr{netip.MustParseAddr("::1")})

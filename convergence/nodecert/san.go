@@ -98,6 +98,11 @@ func parseOtherName(der []byte) (eid string, ok bool, err error) {
 	if rest, err := asn1.UnmarshalWithParams(other.Value.FullBytes, &eid, "ia5,explicit,tag:0"); err != nil || len(rest) > 0 {
 		return "", false, fmt.Errorf("%w: BundleEID: %w", errSAN, orTrailing(err))
 	}
+	// Package asn1 takes strings of any type for one another.
+	var text asn1.RawValue
+	if _, err := asn1.Unmarshal(other.Value.Bytes, &text); err != nil || text.Tag != asn1.TagIA5String {
+		return "", false, fmt.Errorf("%w: BundleEID: it is a string of tag %d, want an IA5String", errSAN, text.Tag)
+	}
 	return eid, true, nil
 }
 
