@@ -28,7 +28,7 @@ func (r *Router) Each(q Query, now dtntime.Time) ([]Decision, error) {
 		}
 	}
 	for _, n := range r.graph.neighbours() {
-		if next := r.graph.nodes[n]; !q.excludes(next) {
+		if next := r.graph.nodes[n]; !r.excludes(&q, next) {
 			if d, err := r.byPlan(&q, q.Dest.Node(), n, now); err == nil {
 				add(d)
 			}

@@ -108,8 +108,8 @@ func (x *explanation) neighbours() []int32 {
 
 func (x *explanation) direct(dest bundle.EID) {
 	c := Candidate{Next: dest, Via: ViaDirect, Hops: []Hop{{To: dest}}, Arrival: x.now, Confidence: 1}
-	if x.q.excludes(dest) {
-		c.Verdict, c.Detail = Excluded, "the neighbour does not take the bundle now"
+	if x.r.excludes(x.q, dest) {
+		c.Verdict, c.Detail = x.exclusion(dest)
 	} else {
 		c.Verdict, c.Detail = Taken, "a link to the destination that is always up"
 	}
@@ -127,7 +127,7 @@ func (x *explanation) static(next bundle.EID) {
 		c.Verdict, c.Detail = Taken, "a static route"
 	case ok:
 		c.Verdict, c.Detail = Passed, "a route that goes before it was taken"
-	case x.q.excludes(next):
+	case x.r.excludes(x.q, next):
 		c.Verdict, c.Detail = x.exclusion(next)
 	default:
 		c.Verdict, c.Detail = TooSmall, "the contacts with the neighbour are over, too short, or too late for the bundle"
@@ -139,6 +139,9 @@ func (x *explanation) static(next bundle.EID) {
 func (x *explanation) exclusion(next bundle.EID) (Verdict, string) {
 	if next == x.q.Previous.Node() {
 		return Returns, "the bundle came from there"
+	}
+	if x.r.isHeld(next) {
+		return Excluded, "the link is held down; \"perigee link up\" releases it"
 	}
 	return Excluded, "the neighbour does not take the bundle now"
 }
@@ -177,7 +180,7 @@ func (x *explanation) best(n int32) {
 		d = x.all[i]
 	} else {
 		var err error
-		if d, err = x.r.byPlan(x.q, x.q.Dest.Node(), n, x.now); err != nil || x.q.excludes(next) || x.isLesser(&d) {
+		if d, err = x.r.byPlan(x.q, x.q.Dest.Node(), n, x.now); err != nil || x.r.excludes(x.q, next) || x.isLesser(&d) {
 			return
 		}
 	}
@@ -261,7 +264,7 @@ func (x *explanation) judge(w *way) (c Candidate, failed *span) {
 		c.Verdict, c.Detail = x.rank(w)
 		return c, nil
 	}
-	if next := c.Next; x.q.excludes(next) {
+	if next := c.Next; x.r.excludes(x.q, next) {
 		c.Verdict, c.Detail = x.exclusion(next)
 		return c, nil
 	}

@@ -26,6 +26,7 @@ type memoryKey struct {
 	class       uint8 // of the size: the number of its bits
 	priority    bundle.Priority
 	counting    bool
+	released    bool
 	certain     bool
 	most        int32
 }
@@ -52,16 +53,16 @@ func (m *memory) add(k memoryKey, w way) {
 func (r *Router) find(q *Query, d *demand) way {
 	g := r.graph
 	d.from, d.shunned = g.me, g.shunned(q)
-	k := memoryKey{d.to, d.shunned, uint8(bits.Len64(uint64(d.size))), d.priority, d.counting, d.certain > 0, d.most}
+	k := memoryKey{d.to, d.shunned, uint8(bits.Len64(uint64(d.size))), d.priority, d.counting, q.released, d.certain > 0, d.most}
 	if w, ok := r.recall(k, q, d); ok {
 		return w
 	}
 	narrowed := d.first != none
-	if len(q.Exclude) > 0 {
+	if len(q.Exclude) > 0 || len(r.held) > 0 {
 		d.exclude = func(n int32) bool {
 			no := q.excludes(g.nodes[n])
 			narrowed = narrowed || no
-			return no
+			return no || !q.released && r.isHeld(g.nodes[n])
 		}
 	}
 	w := r.seek(d)

@@ -130,7 +130,7 @@ func best(r *Router, q Query, now dtntime.Time) (dtntime.Time, bool, error) {
 				at := r.graph.bestOf(demand{
 					load: load{volume(size), q.Priority, true, counting}, from: r.graph.me, to: to, ready: now,
 					certain: certain, first: none, shunned: r.graph.shunned(&q),
-					exclude: func(n int32) bool { return q.excludes(r.graph.nodes[n]) },
+					exclude: func(n int32) bool { return r.excludes(&q, r.graph.nodes[n]) },
 				})
 				if at <= q.Expiry && at != dtntime.Forever {
 					return at, !counting, nil
@@ -241,7 +241,7 @@ func TestAgainstEveryWay(t *testing.T) {
 	const n, until = 6, 20_000
 	outcomes := make(map[string]int)
 	for seed := range int64(150) {
-		rng := rand.New(rand.NewSource(seed))
+		rng, operator := rand.New(rand.NewSource(seed)), rand.New(rand.NewSource(-seed))
 		r := New(node(1), nil)
 		r.SetGuard(dtntime.Duration(rng.Intn(3) * 40))
 		r.SetPlan(unevenPlan(t, rng, n, 36, until))
@@ -254,11 +254,21 @@ func TestAgainstEveryWay(t *testing.T) {
 			if rng.Intn(3) == 0 {
 				now += dtntime.Time(rng.Int63n(until / 30))
 			}
+			if operator.Intn(10) == 0 {
+				r.SetHeld([]bundle.EID{node(2 + uint64(operator.Intn(n-1)))}[:operator.Intn(2)])
+			}
 			q := randomQuery(rng, n, now, until)
 			when := fmt.Sprintf("seed %d step %d at %d: %+v", seed, step, now, q)
 			want, standby, wantErr := best(r, q, now)
 			d, err := r.Next(q, now)
-			if r.isLinked(q.Dest.Node()) && !q.excludes(q.Dest.Node()) {
+			if r.isLinked(q.Dest.Node()) && !r.excludes(&q, q.Dest.Node()) {
+				continue
+			}
+			if errors.Is(err, ErrHeld) { // in place of the other reason
+				outcomes["held"]++
+				if wantErr == nil || !errors.Is(err, ErrNoRoute) {
+					t.Fatalf("%s: got %v, want arrival at %d", when, err, want)
+				}
 				continue
 			}
 			if !errors.Is(err, wantErr) || err == nil && (d.Arrival < want || d.Arrival > want.Add(slack) || d.Standby && !standby) {
@@ -286,7 +296,7 @@ func TestAgainstEveryWay(t *testing.T) {
 		}
 		checkUnbooked(t, seed, r)
 	}
-	for _, o := range []string{"standby false, <nil>", "standby true, <nil>", "standby false, " + ErrNoRoute.Error(), "standby false, " + ErrTooLate.Error()} {
+	for _, o := range []string{"standby false, <nil>", "standby true, <nil>", "standby false, " + ErrNoRoute.Error(), "standby false, " + ErrTooLate.Error(), "held"} {
 		if outcomes[o] < 50 {
 			t.Errorf("%s happened %d times only: %v", o, outcomes[o], outcomes)
 		}

@@ -22,6 +22,9 @@ var (
 	// ErrTooLarge: there is a way, but no contact on it can carry the bundle
 	// whole. It comes along with ErrNoRoute.
 	ErrTooLarge = errors.New("bundle does not fit into any contact on the way")
+	// ErrHeld: there is a way, over a neighbour whose link is held down. It comes
+	// along with ErrNoRoute.
+	ErrHeld = errors.New("the link is held down")
 )
 
 // Via says what a decision rests on.
@@ -62,6 +65,8 @@ type Query struct {
 	Empty bool
 	// Critical tells Explain that the bundle goes over every neighbour, as Each says.
 	Critical bool
+
+	released bool // as if no link were held down
 }
 
 // Decision is the next hop of a bundle.

@@ -19,6 +19,7 @@ type Router struct {
 	static *Table
 	plan   *contact.Plan
 	linked []bundle.EID
+	held   []bundle.EID
 	guard  dtntime.Duration
 
 	graph  *graph // nil until needed
@@ -80,6 +81,14 @@ func (r *Router) SetLinked(nodes []bundle.EID) {
 	r.outdate()
 }
 
+// SetHeld names the neighbours whose links are held down: they are no next hops.
+func (r *Router) SetHeld(nodes []bundle.EID) {
+	r.held = slices.Clone(nodes)
+	if r.graph != nil {
+		r.memory.clear()
+	}
+}
+
 // outdate has the graph laid out anew when it is needed next.
 func (r *Router) outdate() {
 	if r.graph != nil {
@@ -105,6 +114,18 @@ func (r *Router) build() {
 // least its priority that are booked. Where there is none, the bundle is on standby: it
 // gets the way that would be first without them.
 func (r *Router) Next(q Query, now dtntime.Time) (Decision, error) {
+	d, err := r.next(q, now)
+	if err == nil || len(r.held) == 0 {
+		return d, err
+	}
+	q.released = true
+	if over, heldErr := r.next(q, now); heldErr == nil {
+		return Decision{}, fmt.Errorf("%w to %s but over %s: %w", ErrNoRoute, q.Dest, over.Next, ErrHeld)
+	}
+	return d, err
+}
+
+func (r *Router) next(q Query, now dtntime.Time) (Decision, error) {
 	dest := q.Dest.Node()
 	switch {
 	case dest.IsNull():
@@ -113,7 +134,7 @@ func (r *Router) Next(q Query, now dtntime.Time) (Decision, error) {
 		return Decision{}, fmt.Errorf("%w to %s: it is on this node, so deliver the bundle here", ErrNoRoute, q.Dest)
 	case now >= q.Expiry:
 		return Decision{}, fmt.Errorf("routing a bundle to %s at %s: %w, which it did at %s", q.Dest, now, ErrTooLate, q.Expiry)
-	case r.isLinked(dest) && !q.excludes(dest):
+	case r.isLinked(dest) && !r.excludes(&q, dest):
 		return Decision{Next: dest, Arrival: now, Via: ViaDirect, Confidence: 1}, nil
 	}
 	r.build()
@@ -147,7 +168,15 @@ func (r *Router) isLinked(node bundle.EID) bool {
 	return found
 }
 
-// excludes tells whether node may not be the next hop.
+// excludes tells whether node may not be the next hop of a bundle, or of none.
+func (r *Router) excludes(q *Query, node bundle.EID) bool {
+	return q.excludes(node) || !q.released && r.isHeld(node)
+}
+
+// isHeld tells whether the link with a neighbour is held down.
+func (r *Router) isHeld(node bundle.EID) bool { return slices.Contains(r.held, node) }
+
+// excludes tells whether node may not be the next hop because of the bundle.
 func (q *Query) excludes(node bundle.EID) bool {
 	if node == q.Previous.Node() && node != q.Dest.Node() {
 		return true
@@ -265,7 +294,7 @@ func (r *Router) decide(q *Query, w *way, now dtntime.Time) Decision {
 // followStatic tells whether the neighbour next, which a static route names, can
 // take the bundle, and if not, whether that is for want of time.
 func (r *Router) followStatic(q *Query, next bundle.EID, now dtntime.Time) (d Decision, ok, tooLate bool) {
-	if next == r.me || q.excludes(next) {
+	if next == r.me || r.excludes(q, next) {
 		return Decision{}, false, false
 	}
 	d = Decision{Next: next, Via: ViaStatic, Confidence: 1, volume: volume(q.Size), priority: q.Priority}
