@@ -160,9 +160,11 @@ const (
 	EventRetransmit      EventKind = "retransmit"       // no signal came in time
 	EventDeleted         EventKind = "deleted"          // expired, removed or unprocessable
 	EventReported        EventKind = "reported"         // a report came about a bundle
-	EventLinkUp          EventKind = "link-up"
-	EventLinkDown        EventKind = "link-down"
-	EventContactStart    EventKind = "contact-start"
+	EventLinkUp          EventKind = "link-up"          // a session with a neighbour is there
+	EventLinkDown        EventKind = "link-down"        // it has ended
+	EventLinkHeld        EventKind = "link-held"        // the operator holds the link down
+	EventLinkReleased    EventKind = "link-released"    // and does so no longer
+	EventContactStart    EventKind = "contact-start"    // a contact of the plan towards a neighbour
 	EventContactEnd      EventKind = "contact-end"
 	EventLost            EventKind = "lost" // the watcher missed Count events
 )
@@ -191,24 +193,6 @@ type Status struct {
 	Counters Counters     `json:"counters"`
 	// Registrations are those at non-singleton endpoints, in order.
 	Registrations []Registered `json:"registrations"`
-}
-
-// Link is the state of one link: what the plan says and what is there.
-type Link struct {
-	Peer      bundle.EID   `json:"peer"`
-	Layer     string       `json:"layer"`
-	Address   string       `json:"address,omitempty"`
-	Scheduled string       `json:"scheduled"` // "always", "contact", "waiting"
-	Physical  string       `json:"physical"`  // "up", "suspended" until the next contact, "connecting", "down"
-	Since     dtntime.Time `json:"since"`
-	LastError string       `json:"last_error,omitempty"`
-
-	BundlesSent     uint64 `json:"bundles_sent"`
-	BundlesReceived uint64 `json:"bundles_received"`
-	BytesSent       uint64 `json:"bytes_sent"`
-	BytesReceived   uint64 `json:"bytes_received"`
-	Queued          int64  `json:"queued_bundles"`
-	QueuedBytes     int64  `json:"queued_bytes"`
 }
 
 // Contact is one window of the contact plan that concerns the node.

@@ -82,8 +82,8 @@ func (c *Core) declines(rec *store.Record, asked store.Episode) custody.Refusal 
 	switch {
 	case err == nil:
 		return custody.RefusalNone
-	case errors.Is(err, route.ErrTooLate), isTooLarge(err):
-		return custody.RefusalNoTimelyContact
+	case errors.Is(err, route.ErrTooLate), isTooLarge(err), errors.Is(err, route.ErrHeld):
+		return custody.RefusalNoTimelyContact // not for good
 	}
 	return custody.RefusalNoRoute
 }

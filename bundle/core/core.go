@@ -198,6 +198,8 @@ func (c *Core) Step(now dtntime.Time, event Event) []Effect {
 		c.linkUp(e)
 	case LinkDown:
 		c.linkDown(e)
+	case HoldLink:
+		c.holdLink(e)
 	case Loaded:
 		c.loaded(e)
 	case Sent:
@@ -283,7 +285,7 @@ func (c *Core) notifyLink(kind app.EventKind, peer bundle.EID, detail string) {
 func (c *Core) Status(limit int) app.Status {
 	s := app.Status{Node: c.cfg.Node, Now: c.now, Counters: c.counters}
 	for _, n := range c.order {
-		s.Links = append(s.Links, n.status(c.now, c.plan, c.cfg.Node))
+		s.Links = append(s.Links, c.linkStatus(n))
 	}
 	for _, w := range c.plan.Upcoming(c.cfg.Node, c.now, limit) {
 		s.Contacts = append(s.Contacts, app.Contact{

@@ -89,6 +89,7 @@ func (c *Core) clockStepped(was dtntime.Time) {
 	for _, n := range c.order {
 		n.since = shift(n.since)
 		n.refusedTill = shift(n.refusedTill)
+		n.heldSince, n.graceTill = shift(n.heldSince), shift(n.graceTill)
 		n.pace.Shift(shift)
 	}
 	for _, h := range sortedKeys(c.entries) {

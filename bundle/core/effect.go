@@ -77,8 +77,8 @@ type Part struct {
 	From, Length int64
 }
 
-// Connect asks for a session with a neighbour, tried again until it is up or
-// Hangup is asked for.
+// Connect asks for a session with a neighbour, tried at once, and again until it is up
+// or Hangup is asked for.
 type Connect struct{ Peer bundle.EID }
 
 // Hangup asks for the orderly end of a session. When Link is zero, it asks for an
@@ -86,6 +86,8 @@ type Connect struct{ Peer bundle.EID }
 type Hangup struct {
 	Peer bundle.EID
 	Link LinkID
+	// Grace is how long what is just being transferred may take to end; 0 for a moment.
+	Grace dtntime.Duration
 }
 
 // Follow tells a lasting session what its link is like from now on: whether a contact
@@ -122,6 +124,9 @@ var (
 	// ErrBusy: the same bundle is just being stored.
 	ErrBusy = errors.New("bundle is being stored already")
 )
+
+// ErrNoNeighbour: the node has no link with the node of that ID.
+var ErrNoNeighbour = errors.New("no such neighbour")
 
 // RefusedError says why a bundle was not taken and what the neighbour is told.
 type RefusedError struct {

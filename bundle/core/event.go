@@ -21,7 +21,7 @@ const FirstOwnToken Token = 1 << 63
 type LinkID uint64
 
 // Event is something that happened. The events are Arrival, Malformed, Committed,
-// Loaded, LinkUp, LinkDown, Sent, Receive, Cancel, Ack, Release, Register,
+// Loaded, LinkUp, LinkDown, HoldLink, Sent, Receive, Cancel, Ack, Release, Register,
 // Unregister, Remove, Assembled, PlanChanged, ClockStepped, Tick and Shutdown.
 type Event interface{ isEvent() }
 
@@ -89,9 +89,21 @@ type LinkUp struct {
 	Lasting bool
 }
 
-// LinkDown tells that a session has ended. Every Transmit on it has been answered
-// by a Sent before.
-type LinkDown struct{ Link LinkID }
+// LinkDown tells that a session has ended, and why. Every Transmit on it has been
+// answered by a Sent before.
+type LinkDown struct {
+	Link LinkID
+	Err  error // nil when nobody says
+}
+
+// HoldLink is the operator's wish that the link with a neighbour be down, whatever the
+// plan says, or that it be so no longer. It is answered by a Reply, with ErrNoNeighbour
+// when there is none of that node ID.
+type HoldLink struct {
+	Token Token
+	Peer  bundle.EID
+	Held  bool
+}
 
 // Sent is the fate of a Transmit: nil when the neighbour acknowledged the whole
 // bundle.
@@ -172,6 +184,7 @@ func (Committed) isEvent()    {}
 func (Loaded) isEvent()       {}
 func (LinkUp) isEvent()       {}
 func (LinkDown) isEvent()     {}
+func (HoldLink) isEvent()     {}
 func (Sent) isEvent()         {}
 func (Receive) isEvent()      {}
 func (Cancel) isEvent()       {}

@@ -1,8 +1,6 @@
 package core
 
 import (
-	"errors"
-
 	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/dtntime"
@@ -12,7 +10,7 @@ import (
 // ExplainRoute tells how this node would decide at now about a bundle.
 func (c *Core) ExplainRoute(q app.RouteQuery, now dtntime.Time) app.RouteExplanation {
 	x, err := explainRoute(c.cfg.Node, c.router, q, max(c.now, now))
-	if !c.cfg.Flood || !errors.Is(err, route.ErrNoRoute) || isTooLarge(err) || q.To.Node() == c.cfg.Node {
+	if !c.cfg.Flood || !isWayless(err) || q.To.Node() == c.cfg.Node {
 		return x
 	}
 	for _, n := range c.order {

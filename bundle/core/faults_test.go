@@ -35,6 +35,7 @@ func (w *simulation) plagues() {
 		{4, w.removeSomething},
 		{4, w.sendAway},
 		{6, w.comeAndGo},
+		{6, w.holdSomething},
 	} {
 		if w.rng.Intn(3) == 0 {
 			continue
@@ -59,6 +60,11 @@ func (w *simulation) heal() {
 		m.boot()
 		m.listen()
 		w.inform(m, w.truth)
+		for _, peer := range w.nodes {
+			if m.held[peer.id] {
+				m.hold(peer.id, false)
+			}
+		}
 	}
 }
 
@@ -249,6 +255,16 @@ func (w *world) comeAndGo() {
 	number := steady + w.guests
 	m.register(core.Registration{Number: number, Endpoint: fleet})
 	w.after(w.awhile(), func() { m.unregister(number) })
+}
+
+// holdSomething is an operator who takes a link down, mostly for a while.
+func (w *simulation) holdSomething() {
+	link, end := w.edges[w.rng.Intn(len(w.edges))], w.rng.Intn(2)
+	m, peer := w.nodes[link[end]-1], eid(link[1-end])
+	m.hold(peer, true)
+	if w.rng.Intn(4) > 0 {
+		w.after(w.awhile(), func() { m.hold(peer, false) })
+	}
 }
 
 // lastLines returns the end of the trace.

@@ -32,13 +32,14 @@ func (c *Core) query(rec *store.Record, excluded []bundle.EID) route.Query {
 }
 
 // next decides about the next hop of a bundle. A bundle in custody that has come to a
-// dead end, because a plan was wrong or has changed, goes back where it came from.
+// dead end, because a plan was wrong or has changed, goes back where it came from. One
+// that only a link which is held down keeps here stays.
 func (c *Core) next(e *entry) (route.Decision, error) {
 	shunned, some := e.shunned(c.now)
 	q := c.query(&e.rec, joined(shunned, c.narrow(e)))
 	q.Size, q.Least = c.size(e), c.least(e)
 	d, err := c.router.Next(q, c.now)
-	if err != nil && !some && e.rec.Custodial && !q.Previous.IsNull() {
+	if err != nil && !errors.Is(err, route.ErrHeld) && !some && e.rec.Custodial && !q.Previous.IsNull() {
 		q.Previous = bundle.EID{}
 		d, err = c.router.Next(q, c.now)
 	}
@@ -220,6 +221,9 @@ func (c *Core) sent(ev Sent) {
 	}
 	delete(n.flying, ev.Handle)
 	n.flyingBytes -= size
+	if n.held && len(n.flying) == 0 {
+		c.contactsTill = 0 // the session may end now
+	}
 	e := c.entries[ev.Handle]
 	if e != nil && e.place == placeGroup {
 		c.copySent(n, e, ev.Err)

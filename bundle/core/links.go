@@ -35,8 +35,10 @@ type neighbour struct {
 	follows Follow // what it was told last
 	since   dtntime.Time
 	wanted  bool // Connect was asked for
-	pairing bool // a contact is open in either direction, or the link is standing
-	sending bool // a contact is open towards the neighbour
+	meeting bool // a contact is open in either direction, or the link is standing
+	within  bool // a contact is open towards the neighbour
+	pairing bool // meeting, and the link is not held down
+	sending bool // within or standing, and the link is not held down
 	soon    bool // one will be soon
 	out     int  // bundles that were handed to it and are still in custody here
 	window  schedule.Window
@@ -53,8 +55,13 @@ type neighbour struct {
 	paceTill    dtntime.Time // what goes next waits until then for the link, or 0
 	refusedTill dtntime.Time // the neighbour has no room until then
 	refusals    int
-	most        int64 // bytes, the largest bundle that it takes; 0 for any
-	answers     bool  // it has sent a custody signal about a bundle for another node
+
+	held      bool         // the operator holds the link down
+	heldSince dtntime.Time // when held has changed
+	graceTill dtntime.Time // until then what is flying over a link that is held down may land
+
+	most    int64 // bytes, the largest bundle that it takes; 0 for any
+	answers bool  // it has sent a custody signal about a bundle for another node
 }
 
 func (c *Core) addNeighbour(n Neighbour) *neighbour {
@@ -121,6 +128,10 @@ func (c *Core) standing(n *neighbour) bool {
 func (c *Core) linkUp(e LinkUp) {
 	n := c.neighbour(e.Peer)
 	c.links[e.Link] = n // until LinkDown, since bundles may come over it meanwhile
+	if n.held {
+		c.do(Hangup{Peer: n.Peer, Link: e.Link})
+		return
+	}
 	if n.link != 0 && !c.prefers(n, e) {
 		c.do(Hangup{Peer: n.Peer, Link: e.Link})
 		return
@@ -135,13 +146,21 @@ func (c *Core) linkUp(e LinkUp) {
 	n.refusedTill, n.refusals = 0, 0
 	c.flushNext = 0
 	c.setMost(n, e.MaxTransfer)
-	c.notifyLink(app.EventLinkUp, n.Peer, "")
+	c.notifyLink(app.EventLinkUp, n.Peer, openedBy(e.Dialed))
 	c.linkStanding()
 	if !n.Always && c.standing(n) {
 		c.rerouteAll()
 	}
 	c.reviewing, c.rewinding = true, true
 	c.checkContact(n)
+}
+
+// openedBy says for people who opened a session.
+func openedBy(dialed bool) string {
+	if dialed {
+		return "opened by this node"
+	}
+	return "opened by the neighbour"
 }
 
 // prefers tells which of two sessions with one neighbour stays: the one opened by
@@ -166,18 +185,26 @@ func (c *Core) linkDown(e LinkDown) {
 		return
 	}
 	c.lose(n)
-	c.notifyLink(app.EventLinkDown, n.Peer, "")
+	c.notifyLink(app.EventLinkDown, n.Peer, reasonText(e.Err))
 	if !n.Always && c.standing(n) {
 		c.rerouteAll() // the way over it has ended with it
 	}
 	c.forget(n)
 }
 
+// reasonText says for people why a session has ended.
+func reasonText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
 // forget drops a neighbour that is not configured and for which nothing waits, so
 // that peers with ever new names do not pile up.
 func (c *Core) forget(n *neighbour) {
 	c.abandon(n)
-	if n.configured || n.queue.Len() > 0 || !c.isUnplanned(n.Peer) {
+	if n.configured || n.held || n.queue.Len() > 0 || !c.isUnplanned(n.Peer) {
 		return
 	}
 	delete(c.neighbours, n.Peer)
@@ -227,6 +254,11 @@ func (c *Core) checkContacts() {
 		c.rerouteAll()
 	}
 	c.contactsTill = c.plan.NextChange(c.cfg.Node, c.now)
+	for _, n := range c.order {
+		if n.isEnding() {
+			c.contactsTill = min(c.contactsTill, n.graceTill)
+		}
+	}
 	for _, lead := range []dtntime.Duration{hangupLead, soonTime} {
 		c.contactsTill = min(c.contactsTill, c.plan.NextChange(c.cfg.Node, c.now.Add(lead))-dtntime.Time(lead))
 	}
@@ -247,9 +279,11 @@ func (c *Core) checkContact(n *neighbour) {
 	next, ok := c.plan.Next(c.cfg.Node, n.Peer, c.now)
 	wasSoon := n.soon
 	n.soon = ok && next.Start <= c.now.Add(soonTime)
-	n.pairing = standing || (outOpen || inOpen) && c.meets(n.Peer, c.now.Add(hangupLead))
-	n.sending = standing || outOpen
+	n.meeting = standing || (outOpen || inOpen) && c.meets(n.Peer, c.now.Add(hangupLead))
+	n.pairing = n.meeting && !n.held
+	n.sending = !n.held && (standing || outOpen)
 	switch {
+	case !n.sending:
 	case outOpen && (!was || n.open != out || n.planned != c.plan.Generation()):
 		if !was {
 			n.pass = contact.Pass{}
@@ -267,13 +301,14 @@ func (c *Core) checkContact(n *neighbour) {
 	if n.sending != was || n.soon != wasSoon {
 		c.reviewing, c.rewinding = true, true
 	}
-	if n.sending != was && !standing {
+	if outOpen != n.within && !standing {
 		kind := app.EventContactStart
-		if was {
+		if n.within {
 			kind = app.EventContactEnd
 		}
 		c.notifyLink(kind, n.Peer, "")
 	}
+	n.within = outOpen
 	c.connect(n)
 	switch {
 	case !n.lasting || n.link == 0:
@@ -321,7 +356,11 @@ func (c *Core) connect(n *neighbour) {
 			c.do(Hangup{Peer: n.Peer})
 		}
 	}
-	if !n.pairing && n.link != 0 && !n.lasting {
+	switch {
+	case n.link == 0 || n.pairing:
+	case n.held:
+		c.endHeld(n)
+	case !n.lasting:
 		c.do(Hangup{Peer: n.Peer, Link: n.link})
 		c.lose(n)
 		c.notifyLink(app.EventLinkDown, n.Peer, "the contact has ended")
@@ -343,28 +382,4 @@ func (n *neighbour) flyingLimit() int64 {
 	}
 	ahead := min(max(n.rate.Bytes(flyingTime), minFlyingBytes), maxFlyingBytes)
 	return ahead + min(n.rate.Bytes(2*n.light), math.MaxInt64-ahead)
-}
-
-func (n *neighbour) status(now dtntime.Time, plan *contact.Plan, me bundle.EID) app.Link {
-	l := app.Link{
-		Peer: n.Peer, Scheduled: "waiting", Physical: "down", Since: n.since,
-		Queued: int64(n.queue.Len()), QueuedBytes: n.queue.Bytes(),
-	}
-	_, out := plan.Active(me, n.Peer, now)
-	_, in := plan.Active(n.Peer, me, now)
-	switch {
-	case out || in:
-		l.Scheduled = "contact"
-	case n.Always || n.pairing:
-		l.Scheduled = "always"
-	}
-	switch {
-	case n.link != 0 && n.lasting && !n.follows.Open:
-		l.Physical = "suspended"
-	case n.link != 0:
-		l.Physical = "up"
-	case n.wanted:
-		l.Physical = "connecting"
-	}
-	return l
 }

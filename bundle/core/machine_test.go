@@ -48,6 +48,7 @@ type machine struct {
 	sessions []*session
 	ending   map[core.LinkID]bool // of which the core does not know yet
 	wanted   []bundle.EID
+	held     map[bundle.EID]bool   // links that the operator holds down
 	waiting  map[uint64]core.Token // of the applications that wait for a bundle, by registration
 	diskFree dtntime.Time
 	wake     uint64
@@ -100,6 +101,7 @@ func (m *machine) boot() *machine {
 	m.sessions, m.wanted, m.token, m.diskFree = nil, nil, 0, 0
 	m.waiting = make(map[uint64]core.Token)
 	m.ending = make(map[core.LinkID]bool)
+	m.held = make(map[bundle.EID]bool)
 	routes, err := route.NewTable(m.options.routes)
 	if err != nil {
 		m.w.t.Fatal(err)
@@ -302,8 +304,10 @@ func (m *machine) carryOut(effect core.Effect) {
 	case core.Assemble:
 		m.assemble(e)
 	case core.Connect:
-		m.wanted = append(m.wanted, e.Peer)
-		m.dial(e.Peer, m.epoch)
+		if !slices.Contains(m.wanted, e.Peer) {
+			m.wanted = append(m.wanted, e.Peer)
+			m.dial(e.Peer, m.epoch)
+		}
 	case core.Hangup:
 		m.hangup(e)
 	case core.Notify:
@@ -575,8 +579,29 @@ func (m *machine) transmit(e core.Transmit) {
 	m.w.fail("%s transmits over link %d, which has ended", m.id, e.Link)
 }
 
-// checkWindow fails a transmission outside the contacts that the node knows.
+// hold is an operator who takes a link down or gives it back. It may hold already.
+func (m *machine) hold(peer bundle.EID, held bool) {
+	if !m.up {
+		return
+	}
+	m.w.note("%s holds its link with %s down: %v", m.id, peer, held)
+	m.held[peer] = held
+	m.token++
+	m.replies[m.token] = func(err error) {
+		if err != nil {
+			m.w.fail("%s does not hold its link with %s: %v", m.id, peer, err)
+		}
+	}
+	m.step(core.HoldLink{Token: m.token, Peer: peer, Held: held})
+}
+
+// checkWindow fails a transmission outside the contacts that the node knows, or over a
+// link that is held down.
 func (m *machine) checkWindow(to *machine, e core.Transmit) {
+	if m.held[to.id] {
+		m.w.fail("%s transmits to %s over a link that is held down", m.id, to.id)
+		return
+	}
 	if m.w.stands(m, to) {
 		return
 	}
@@ -682,10 +707,11 @@ func (m *machine) dial(peer bundle.EID, epoch int) {
 func (m *machine) hangup(e core.Hangup) {
 	if e.Link == 0 {
 		m.wanted = slices.DeleteFunc(m.wanted, func(p bundle.EID) bool { return p == e.Peer })
+		return
 	}
 	for _, s := range slices.Clone(m.sessions) {
 		for i := range s.ends {
-			if s.ends[i] == m && (s.links[i] == e.Link || e.Link == 0 && s.ends[1-i].id == e.Peer) {
+			if s.ends[i] == m && s.links[i] == e.Link {
 				m.w.cut(s, [2]dtntime.Duration{20, 20})
 			}
 		}

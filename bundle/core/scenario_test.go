@@ -38,6 +38,7 @@ import (
 //	full N yes|no                   whether the store has room
 //	room N BYTES                    for custody alone; 0: without limit
 //	plan N A B START END            gives N a wrong plan of that contact alone
+//	hold N M yes|no                 the operator of N holds its link with M down
 //	want NAME custody N,N|-         who has it in custody
 //	want NAME delivered K           how often it was delivered
 //	want NAME sent A B K            how many transfers of it began
@@ -149,6 +150,8 @@ func (s *script) command(words []string) error {
 			return err
 		}
 		s.w.inform(s.node(n[0]), plan)
+	case "hold":
+		s.node(n[0]).hold(eid(n[1]), words[3] == "yes")
 	case "want":
 		return s.want(words[1:])
 	case "news":

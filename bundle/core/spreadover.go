@@ -19,12 +19,18 @@ func (c *Core) spreadOver(a *Arrival, rec *store.Record, critical bool) {
 	spread := c.audience(rec, c.goesOn(a))
 	if critical {
 		spread = c.ways(rec)
-	} else if _, err := c.router.Next(c.query(rec, nil), c.now); !errors.Is(err, route.ErrNoRoute) || isTooLarge(err) {
+	} else if _, err := c.router.Next(c.query(rec, nil), c.now); !isWayless(err) {
 		return
 	}
 	if spread != "" {
 		rec.Duty, rec.Spread = store.DutyGroup, spread
 	}
+}
+
+// isWayless tells whether no way at all leads to the destination, whatever the size of
+// the bundle and the links that are held down.
+func isWayless(err error) bool {
+	return errors.Is(err, route.ErrNoRoute) && !isTooLarge(err) && !errors.Is(err, route.ErrHeld)
 }
 
 // ways are the neighbours that a critical bundle goes over.
