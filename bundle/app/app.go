@@ -98,6 +98,17 @@ type Client interface {
 	// loses events and is told how many by an event of kind EventLost.
 	Watch(ctx context.Context, see func(Event) error) error
 
+	// WatchLinks is Watch for the events of links and contacts alone. However many
+	// there are of others, none of these is lost for them.
+	WatchLinks(ctx context.Context, see func(Event) error) error
+
+	// HoldLink takes the link with a neighbour down until it is called with false or
+	// the node ends, or gives it back to its plan; then it tries at once to open a
+	// session that is wanted. A session ends when what is being transferred has
+	// finished, which is given a while. What holds already stays so. It fails with
+	// ErrNotFound where there is no such neighbour.
+	HoldLink(ctx context.Context, peer bundle.EID, held bool) error
+
 	// Status is a snapshot of the node.
 	Status(ctx context.Context) (Status, error)
 

@@ -68,3 +68,12 @@ type Link struct {
 	LastError   string       `json:"last_error,omitempty"`
 	LastErrorAt dtntime.Time `json:"last_error_at,omitempty"`
 }
+
+// IsOfLink tells whether events of the kind are about a link or a contact.
+func (k EventKind) IsOfLink() bool {
+	switch k {
+	case EventLinkUp, EventLinkDown, EventLinkHeld, EventLinkReleased, EventContactStart, EventContactEnd:
+		return true
+	}
+	return false
+}

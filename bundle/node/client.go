@@ -64,7 +64,7 @@ func translate(err error) error {
 	case errors.Is(err, core.ErrNoSpace), errors.Is(err, core.ErrBusy),
 		errors.Is(err, store.ErrQuota), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrFailed):
 		return fmt.Errorf("%w: %w", app.ErrTryAgain, err)
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, core.ErrNotRegistered):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, core.ErrNotRegistered), errors.Is(err, core.ErrNoNeighbour):
 		return fmt.Errorf("%w: %w", app.ErrNotFound, err)
 	case errors.Is(err, core.ErrStopped):
 		return fmt.Errorf("%w: %w", app.ErrClosed, err)
@@ -180,6 +180,11 @@ func (s *section) WriteTo(w io.Writer) (int64, error) {
 
 // Watch implements app.Client.
 func (c *client) Watch(ctx context.Context, see func(app.Event) error) error {
+	return c.watch(ctx, nil, see)
+}
+
+// watch shows the events of some kinds, or all if wanted is nil.
+func (c *client) watch(ctx context.Context, wanted func(app.EventKind) bool, see func(app.Event) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var follow sync.WaitGroup
 	follow.Go(func() {
@@ -191,7 +196,7 @@ func (c *client) Watch(ctx context.Context, see func(app.Event) error) error {
 	})
 	defer follow.Wait()
 	defer cancel(nil)
-	err := c.node.hub.watch(ctx, see)
+	err := c.node.hub.watch(ctx, wanted, see)
 	if cause := context.Cause(ctx); errors.Is(cause, app.ErrClosed) {
 		return app.ErrClosed
 	}
@@ -218,26 +223,6 @@ func (c *client) Status(ctx context.Context) (app.Status, error) {
 		return app.Status{}, ctx.Err()
 	case <-n.stopped:
 		return app.Status{}, fmt.Errorf("asking for status: %w", app.ErrClosed)
-	}
-}
-
-// describeLinks adds what the sessions know.
-func (n *Node) describeLinks(links []app.Link) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for i := range links {
-		state := n.links[links[i].Peer]
-		if state == nil {
-			continue
-		}
-		sum := state.past
-		for _, s := range state.current {
-			sum = add(sum, s.Counters())
-		}
-		l := &links[i]
-		l.Layer, l.Address, l.LastError = state.layer, state.address, state.lastError
-		l.BundlesSent, l.BundlesReceived = sum.BundlesSent, sum.BundlesReceived
-		l.BytesSent, l.BytesReceived = sum.BytesSent, sum.BytesReceived
 	}
 }
 

@@ -25,6 +25,7 @@ type hub struct {
 
 type watcher struct {
 	events chan app.Event
+	wanted func(app.EventKind) bool // nil: all
 	lost   int64
 }
 
@@ -41,6 +42,9 @@ func (h *hub) publish(e app.Event) {
 		h.next = (h.next + 1) % eventMemory
 	}
 	for w := range h.watchers {
+		if w.wanted != nil && !w.wanted(e.Kind) {
+			continue
+		}
 		if w.lost > 0 {
 			select {
 			case w.events <- app.Event{At: e.At, Kind: app.EventLost, Count: w.lost}:
@@ -72,9 +76,10 @@ func (h *hub) about(id bundle.ID) []app.Event {
 	return events
 }
 
-// watch calls see for every event until ctx ends, see fails or the hub closes.
-func (h *hub) watch(ctx context.Context, see func(app.Event) error) error {
-	w := &watcher{events: make(chan app.Event, watcherQueue)}
+// watch calls see for every event of the wanted kinds until ctx ends, see fails or the
+// hub closes. With nil, all kinds are wanted.
+func (h *hub) watch(ctx context.Context, wanted func(app.EventKind) bool, see func(app.Event) error) error {
+	w := &watcher{events: make(chan app.Event, watcherQueue), wanted: wanted}
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()

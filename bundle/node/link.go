@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -13,123 +12,8 @@ import (
 	"perigee/convergence"
 )
 
-// Pauses from one attempt to open a session to the next, which double.
-const (
-	firstPause  = 200 * time.Millisecond
-	maxPause    = 5 * time.Second
-	dialTimeout = 10 * time.Second
-)
-
 // maxTransmits is how many bundles may wait in a session; the core keeps to less.
 const maxTransmits = 2048
-
-// linkState is what the node knows of the link with a neighbour.
-type linkState struct {
-	layer, address string
-	lastError      string
-	past           convergence.Counters // of sessions that have ended
-	current        []*session           // two for a while when both nodes dial
-}
-
-// link changes the state of the link with peer.
-func (n *Node) link(peer bundle.EID, change func(*linkState)) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	l := n.links[peer]
-	if l == nil {
-		l = new(linkState)
-		n.links[peer] = l
-	}
-	change(l)
-}
-
-// dialer opens sessions with one neighbour while the core wants one.
-type dialer struct {
-	node   *Node
-	link   Link
-	change chan struct{} // of capacity 1
-
-	mu     sync.Mutex // guards wanted
-	wanted bool
-}
-
-func newDialer(n *Node, l Link) *dialer {
-	return &dialer{node: n, link: l, change: make(chan struct{}, 1)}
-}
-
-// want starts or stops the dialer. It never blocks.
-func (d *dialer) want(on bool) {
-	d.mu.Lock()
-	d.wanted = on
-	d.mu.Unlock()
-	select {
-	case d.change <- struct{}{}:
-	default:
-	}
-}
-
-func (d *dialer) isWanted() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.wanted
-}
-
-// run keeps a session open while one is wanted, until ctx ends.
-func (d *dialer) run(ctx context.Context) {
-	pause := firstPause
-	for ctx.Err() == nil {
-		if !d.isWanted() {
-			pause = firstPause
-			select {
-			case <-d.change:
-			case <-ctx.Done():
-			}
-			continue
-		}
-		began := time.Now()
-		sess, err := d.dial(ctx)
-		if err == nil {
-			pause = firstPause
-			d.node.serve(ctx, sess, d.link.Layer, true)
-			continue
-		}
-		if !errors.Is(err, convergence.ErrOpen) {
-			d.node.link(d.link.Peer, func(l *linkState) { l.lastError = err.Error() })
-		}
-		d.node.log.Debug("could not open a session", "peer", d.link.Peer, "address", d.link.Address, "error", err)
-		select {
-		case <-time.After(pause - time.Since(began)):
-		case <-d.change:
-		case <-ctx.Done():
-		}
-		pause = min(2*pause, maxPause)
-	}
-}
-
-// dial tries once, for as long as the session is wanted.
-func (d *dialer) dial(ctx context.Context) (convergence.Session, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	watched := make(chan struct{})
-	defer func() { <-watched }()
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		defer close(watched)
-		for {
-			select {
-			case <-d.change:
-				if !d.isWanted() {
-					cancel()
-					return
-				}
-			case <-done:
-				return
-			}
-		}
-	}()
-	return d.link.Dialer.Dial(ctx, d.link.Address)
-}
 
 // listen accepts sessions until ctx ends.
 func (n *Node) listen(ctx context.Context, l Listener) {
@@ -159,6 +43,8 @@ type session struct {
 	out   *queue[core.Transmit]
 	quit  chan struct{} // closed when the core has given the session up
 	quits sync.Once
+	grace time.Duration // for what is being transferred; read after quit
+	meter meter         // guarded by Node.mu once the session is in linkState
 }
 
 // serve runs a session until it ends, the core gives it up or ctx ends.
@@ -166,19 +52,14 @@ func (n *Node) serve(ctx context.Context, sess convergence.Session, layer string
 	peer, err := bundle.ParseEID(sess.PeerNode())
 	if err != nil || peer.IsNull() {
 		n.log.Warn("ended a session with a neighbour that gave no usable node ID", "address", sess.RemoteAddr(), "node", sess.PeerNode(), "error", err)
-		n.closeSession(ctx, sess)
+		n.closeSession(ctx, sess, closeGrace)
 		return
 	}
 	s := &session{
 		Session: sess, id: core.LinkID(n.lastLink.Add(1)), peer: peer.Node(),
 		out: newQueue[core.Transmit](maxTransmits), quit: make(chan struct{}),
 	}
-	n.link(s.peer, func(l *linkState) {
-		l.current, l.lastError = append(l.current, s), ""
-		if l.layer == "" {
-			l.layer, l.address = layer, sess.RemoteAddr()
-		}
-	})
+	n.joined(s, layer)
 	n.log.Info("link is up", "peer", s.peer, "address", sess.RemoteAddr(), "proven", isProven(sess))
 	n.post(input{call: func(*core.Core) { n.live[s.id] = s }})
 	_, lasting := sess.(convergence.Follower)
@@ -192,24 +73,23 @@ func (n *Node) serve(ctx context.Context, sess convergence.Session, layer string
 	parts.Go(func() { n.receiveAll(inner, s) })
 	parts.Go(func() { defer waits.close(); n.sendAll(inner, s, waits) })
 	parts.Go(func() { n.awaitAll(inner, s, waits) })
+	grace := closeGrace
 	select {
 	case <-s.Done():
 	case <-s.quit:
+		grace = max(grace, s.grace)
 	case <-ctx.Done():
 	}
-	n.closeSession(ctx, sess)
+	n.closeSession(ctx, sess, grace)
 	cancel()
 	parts.Wait()
 
 	n.post(input{call: func(*core.Core) { delete(n.live, s.id) }})
-	n.post(input{event: core.LinkDown{Link: s.id}})
-	n.link(s.peer, func(l *linkState) {
-		l.past = add(l.past, s.Counters())
-		l.current = slices.DeleteFunc(l.current, func(o *session) bool { return o == s })
-		if err := s.Err(); err != nil && !errors.Is(err, convergence.ErrClosed) {
-			l.lastError = err.Error()
-		}
-	})
+	n.post(input{event: core.LinkDown{Link: s.id, Err: s.Err()}})
+	if err := s.Err(); err != nil && !errors.Is(err, convergence.ErrClosed) {
+		n.failed(s.peer, err)
+	}
+	n.parted(s)
 	n.log.Info("link is down", "peer", s.peer, "why", s.Err())
 }
 
@@ -226,7 +106,7 @@ func (n *Node) serveUnnamed(ctx context.Context, sess convergence.Session) {
 	case <-s.Done():
 	case <-ctx.Done():
 	}
-	n.closeSession(ctx, sess)
+	n.closeSession(ctx, sess, closeGrace)
 	cancel()
 	receiving.Wait()
 	n.log.Info("a neighbour without a name is gone", "address", sess.RemoteAddr(), "why", s.Err())
@@ -238,11 +118,14 @@ func isProven(sess convergence.Session) bool {
 	return ok && p.PeerProven()
 }
 
-// closeSession ends a session in an orderly way, or cuts it after a while.
-func (n *Node) closeSession(ctx context.Context, sess convergence.Session) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
+// closeSession ends a session in an orderly way, or cuts it after a while, which is
+// closeGrace at most once ctx has ended.
+func (n *Node) closeSession(ctx context.Context, sess convergence.Session, grace time.Duration) {
+	inner, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	if err := sess.Close(ctx); err != nil {
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(closeGrace, cancel) })
+	defer stop()
+	if err := sess.Close(inner); err != nil {
 		n.log.Debug("session did not end in an orderly way", "error", err)
 	}
 }
@@ -256,7 +139,10 @@ func (n *Node) hangup(x core.Hangup) {
 		return
 	}
 	if s := n.live[x.Link]; s != nil {
-		s.quits.Do(func() { close(s.quit) })
+		s.quits.Do(func() {
+			s.grace = x.Grace.Std()
+			close(s.quit)
+		})
 	}
 }
 
@@ -335,13 +221,5 @@ func (n *Node) receiveAll(ctx context.Context, s *session) {
 			n.log.Info("did not take a bundle", "peer", s.peer, "error", err)
 		}
 		n.buffers.Put(buf)
-	}
-}
-
-func add(a, b convergence.Counters) convergence.Counters {
-	return convergence.Counters{
-		BundlesSent: a.BundlesSent + b.BundlesSent, BundlesReceived: a.BundlesReceived + b.BundlesReceived,
-		BundlesRefused: a.BundlesRefused + b.BundlesRefused,
-		BytesSent:      a.BytesSent + b.BytesSent, BytesReceived: a.BytesReceived + b.BytesReceived,
 	}
 }

@@ -23,6 +23,7 @@ func (n *Node) loop(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		n.measure()
 		select {
 		case in := <-n.inputs:
 			n.noticeStep()
@@ -116,6 +117,9 @@ func (n *Node) take(in input) {
 		e.Known = known
 		n.step(e)
 	case core.Receive:
+		e.Token = r.token
+		n.step(e)
+	case core.HoldLink:
 		e.Token = r.token
 		n.step(e)
 	case core.Ack:

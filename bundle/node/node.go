@@ -91,6 +91,9 @@ type Link struct {
 	Address string // empty when the neighbour opens the session
 	Dialer  convergence.Dialer
 	Always  bool // up at all times, not only in contacts
+	// Rate is how fast may be sent without a contact, in bits per second; 0 for no
+	// limit. It is for people: the layer keeps it.
+	Rate uint64
 }
 
 // Listener is where neighbours open sessions.
@@ -128,6 +131,7 @@ type Node struct {
 	pending   map[core.Token]*request
 	lastToken core.Token
 	live      map[core.LinkID]*session
+	measured  time.Time // when sessions were last measured
 
 	planning sync.Mutex // held while the plan changes, guards plan
 	plan     *contact.Plan
@@ -186,7 +190,7 @@ func New(cfg Config) (*Node, error) {
 	for _, l := range cfg.Links {
 		dials := l.Address != "" && l.Dialer != nil
 		neighbours = append(neighbours, core.Neighbour{Peer: l.Peer, Always: l.Always, Dial: dials})
-		n.links[l.Peer] = &linkState{layer: l.Layer, address: l.Address}
+		n.links[l.Peer] = &linkState{layer: l.Layer, address: l.Address, rate: l.Rate}
 		if dials {
 			n.dialers[l.Peer] = newDialer(n, l)
 		}

@@ -85,8 +85,8 @@ func dialling(id, peer bundle.EID, address string, always bool) Link {
 func TestClient(t *testing.T) {
 	apptest.Run(t, func(t *testing.T) apptest.Subject {
 		me := bundle.IPN(1, 0)
-		n := start(t, Config{Node: me, Store: memstore.New(memstore.Options{Quota: 1 << 30})})
-		return apptest.Subject{Node: me, Dial: n.Client}
+		n := start(t, Config{Node: me, Store: memstore.New(memstore.Options{Quota: 1 << 30}), Links: []Link{{Peer: nodeB, Layer: "tcpcl"}}})
+		return apptest.Subject{Node: me, Peer: nodeB, Dial: n.Client}
 	})
 }
 

@@ -102,6 +102,18 @@ func layerOf(name string) (layer, bool) {
 	return layer{}, false
 }
 
+// linkRate is how fast a link of a layer sends without a contact, in bits per second, and
+// 0 where the configuration does not say.
+func (c *config) linkRate(layer string) uint64 {
+	switch layer {
+	case layerLTP:
+		return c.LTP.RateBPS
+	case layerUDP:
+		return uint64(c.UDP.RateBPS)
+	}
+	return 0
+}
+
 func layerNames() []string {
 	var names []string
 	for _, l := range layers() {

@@ -24,6 +24,7 @@ func startNode(t *testing.T) *daemon {
 	c := d.config
 	c.Node.DataDir = filepath.Join(t.TempDir(), "data")
 	c.Listen = []listenConfig{{Layer: layerTCPCL, Address: "127.0.0.1:0"}}
+	c.Link = []linkConfig{{Peer: bundle.IPN(31, 0), Layer: layerTCPCL, Mode: modeAlways}}
 	log := slog.New(slog.DiscardHandler)
 	node, err := newNode(t.Context(), c, nil, log)
 	if err != nil {
@@ -44,14 +45,14 @@ func startNode(t *testing.T) *daemon {
 func TestSuiteInProcess(t *testing.T) {
 	apptest.Run(t, func(t *testing.T) apptest.Subject {
 		d := startNode(t)
-		return apptest.Subject{Node: bundle.IPN(2, 0), Dial: d.node.Client}
+		return apptest.Subject{Node: bundle.IPN(2, 0), Peer: bundle.IPN(31, 0), Dial: d.node.Client}
 	})
 }
 
 func TestSuiteOverSocket(t *testing.T) {
 	apptest.Run(t, func(t *testing.T) apptest.Subject {
 		d := startNode(t)
-		return apptest.Subject{Node: bundle.IPN(2, 0), Dial: func() app.Client { return apphttp.Dial(d.config.Node.Socket) }}
+		return apptest.Subject{Node: bundle.IPN(2, 0), Peer: bundle.IPN(31, 0), Dial: func() app.Client { return apphttp.Dial(d.config.Node.Socket) }}
 	})
 }
 

@@ -130,7 +130,7 @@ func (c *config) assemble(ctx context.Context, s store.Store, plan *contact.Plan
 			dialer = is.dialer(c, l, a.plan)
 		}
 		a.cfg.Links = append(a.cfg.Links, node.Link{
-			Peer: l.Peer, Layer: l.Layer, Address: l.Address, Dialer: dialer, Always: l.Mode == modeAlways,
+			Peer: l.Peer, Layer: l.Layer, Address: l.Address, Dialer: dialer, Always: l.Mode == modeAlways, Rate: c.linkRate(l.Layer),
 		})
 	}
 	for i, l := range c.Listen {

@@ -86,10 +86,14 @@ func bundleFor(to bundle.EID, payload string) app.Outgoing {
 	return app.Outgoing{To: to, Priority: bundle.PriorityNormal, Payload: strings.NewReader(payload), Length: int64(len(payload))}
 }
 
+// neighbour is the node that a node in memory has a link with.
+var neighbour = bundle.IPN(31, 0)
+
 func TestSuiteInProcess(t *testing.T) {
 	apptest.Run(t, func(t *testing.T) apptest.Subject {
 		node := apptest.NewMemory(here)
-		return apptest.Subject{Node: here, Dial: func() app.Client { return node.Client() }}
+		node.AddLink(neighbour)
+		return apptest.Subject{Node: here, Peer: neighbour, Dial: func() app.Client { return node.Client() }}
 	})
 }
 
@@ -97,13 +101,14 @@ func TestSuiteOverSocket(t *testing.T) {
 	apptest.Run(t, func(t *testing.T) apptest.Subject {
 		id := bundle.DTN("sat-17", "")
 		node := apptest.NewMemory(id)
+		node.AddLink(neighbour)
 		path, _ := serve(t, node.Client(), Limits{})
 		t.Cleanup(func() {
 			if n := node.OpenPayloads(); n != 0 {
 				t.Errorf("%d payloads were left open", n)
 			}
 		})
-		return apptest.Subject{Node: id, Dial: func() app.Client { return Dial(path) }}
+		return apptest.Subject{Node: id, Peer: neighbour, Dial: func() app.Client { return Dial(path) }}
 	})
 }
 

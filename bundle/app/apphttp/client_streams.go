@@ -103,9 +103,14 @@ func (d *delivery) settle(ctx context.Context, path string) error {
 
 // Watch implements app.Client.
 func (c *Client) Watch(ctx context.Context, see func(app.Event) error) error {
+	return c.watch(ctx, nil, see)
+}
+
+// watch calls see for the events that query is about.
+func (c *Client) watch(ctx context.Context, query url.Values, see func(app.Event) error) error {
 	scope, cancel := c.scope(ctx)
 	defer cancel()
-	resp, err := c.do(scope, http.MethodGet, pathEvents, nil, nil, 0)
+	resp, err := c.do(scope, http.MethodGet, pathEvents, query, nil, 0)
 	if err != nil {
 		return err
 	}

@@ -168,6 +168,7 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("GET "+pathBundle, s.limited(s.requests, s.bundle))
 	mux.Handle("GET "+pathPlan, s.limited(s.requests, s.plan))
 	mux.Handle("GET "+pathRoute, s.limited(s.requests, s.explainRoute))
+	mux.Handle("PUT "+pathLink, s.limited(s.requests, s.holdLink))
 	mux.Handle("PUT "+pathPlan, s.limited(s.requests, s.setPlan))
 	mux.Handle("DELETE "+pathBundle, s.limited(s.requests, s.remove))
 	mux.Handle("POST "+pathRegistration, s.limited(s.requests, s.register))

@@ -101,6 +101,10 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
+	watch, err := s.watching(r.URL.Query())
+	if err != nil {
+		return err
+	}
 	ctx, cancel := s.waiting(r.Context())
 	defer cancel()
 	w.Header().Set("Content-Type", "application/x-ndjson")
@@ -109,7 +113,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		s.abort("beginning an event stream", err)
 	}
 	lines := json.NewEncoder(out)
-	err := s.client.Watch(ctx, func(event app.Event) error {
+	err = watch(ctx, func(event app.Event) error {
 		if err := lines.Encode(eventLine{Event: &event}); err != nil {
 			return err
 		}

@@ -22,6 +22,8 @@ import (
 type Subject struct {
 	// Node is the node ID of the node.
 	Node bundle.EID
+	// Peer is a node that it has a link with, which never comes up.
+	Peer bundle.EID
 	// Dial returns another client of the node. The suite closes it.
 	Dial func() app.Client
 	// LargeBytes is the size of the large payload. Default 32 MiB.
@@ -66,6 +68,8 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"Verify", verify},
 		{"Plan", plan},
 		{"ExplainRoute", explainRoute},
+		{"HoldLink", holdLink},
+		{"WatchLinks", watchLinks},
 		{"LargeKnownLength", func(t *testing.T, c *checker) { large(t, c, true) }},
 		{"LargeUnknownLength", func(t *testing.T, c *checker) { large(t, c, false) }},
 		{"Concurrent", concurrent},

@@ -86,9 +86,14 @@ func (n *Memory) Lent(id bundle.ID) bool {
 func (n *Memory) tell(kind app.EventKind, id bundle.ID) {
 	close(n.changed)
 	n.changed = make(chan struct{})
+	n.announce(app.Event{At: n.clock, Kind: kind, Bundle: &id})
+}
+
+// announce shows an event to all watchers. The caller holds mu.
+func (n *Memory) announce(e app.Event) {
 	for w := range n.watchers {
 		select {
-		case w <- app.Event{At: n.clock, Kind: kind, Bundle: &id}:
+		case w <- e:
 		default:
 		}
 	}
