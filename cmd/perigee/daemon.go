@@ -32,7 +32,7 @@ func daemonCommands(e *env) []*cobra.Command {
 		newTrace(e),
 		registrationCommands(e),
 		group("custody", "Look at custody", "", newCustodyLs(e)),
-		group("link", "Look at links", "", newLinkLs(e)),
+		newLink(e),
 		newContact(e),
 		newRoute(e),
 		group("store", "Look at the bundle store", "", newStoreStats(e), newStoreVerify(e)),

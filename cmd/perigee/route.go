@@ -54,7 +54,7 @@ Verdicts:
   too-small  a contact is over, or too short for the bundle
   too-late   the bundle expires on the way
   unlikely   a likelier way was taken (see docs/routing.md)
-  excluded   the neighbour does not take the bundle now
+  excluded   the neighbour does not take the bundle now, or its link is held down
   returns    the way leads back to where the bundle came from
   no-way     no contact leads on from the neighbour`,
 		Example: `  perigee route explain --to ipn:5.12

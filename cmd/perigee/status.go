@@ -15,9 +15,9 @@ import (
 
 func newStatus(e *env) *cobra.Command {
 	return daemonCommand(e, "status", "Show the node, its links, store, custody and next contacts",
-		`Status shows a snapshot of the node. Of a link it tells what the contact plan
-says (always, contact, waiting) and what is there (up, connecting, down). In JSON,
-times are DTN times in milliseconds.`,
+		`Status shows a snapshot of the node. Of a link it tells what is meant to be, what is
+there and whether the operator holds it down; perigee link ls --help says more. In
+JSON, times are DTN times in milliseconds.`,
 		`  perigee status
   perigee status -o json --socket /run/perigee/sat.sock`, runStatus)
 }
@@ -59,27 +59,6 @@ func storeText(s store.Stats) string {
 		text += "; FAILED: " + s.FailedReason
 	}
 	return text
-}
-
-func newLinkLs(e *env) *cobra.Command {
-	return daemonCommand(e, "ls", "List the links", "", "  perigee link ls\n  perigee link ls -o json",
-		func(ctx context.Context, e *env, client app.Client) error {
-			s, err := client.Status(ctx)
-			if err != nil {
-				return fmt.Errorf("link ls: %w", err)
-			}
-			return e.print(orEmpty(s.Links), func(w io.Writer) { linkTable(w, s) })
-		})
-}
-
-func linkTable(w io.Writer, s app.Status) {
-	row(w, "PEER", "LAYER", "ADDRESS", "PLAN", "LINK", "SINCE", "QUEUED", "SENT", "RECEIVED", "LAST ERROR")
-	for _, l := range s.Links {
-		row(w, l.Peer, l.Layer, orDash(l.Address), l.Scheduled, l.Physical, ago(s.Now, l.Since),
-			fmt.Sprintf("%d (%s)", l.Queued, bytesText(l.QueuedBytes)),
-			fmt.Sprintf("%d (%s)", l.BundlesSent, bytesText(l.BytesSent)),
-			fmt.Sprintf("%d (%s)", l.BundlesReceived, bytesText(l.BytesReceived)), orDash(l.LastError))
-	}
 }
 
 // nodeText prints a node, and a dash for none.
