@@ -125,7 +125,7 @@ var (
 	ErrBusy = errors.New("bundle is being stored already")
 )
 
-// ErrNoNeighbour: the node has no link with the node of that ID.
+// ErrNoNeighbour says that the node has no link with the node of that ID.
 var ErrNoNeighbour = errors.New("no such neighbour")
 
 // RefusedError says why a bundle was not taken and what the neighbour is told.
