@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"math"
 	"slices"
 
@@ -11,6 +12,7 @@ import (
 	"perigee/bundle/route"
 	"perigee/bundle/schedule"
 	"perigee/bundle/store"
+	"perigee/convergence"
 )
 
 // Limits on what is handed to one link ahead of its acknowledgement.
@@ -194,8 +196,11 @@ func (c *Core) linkDown(e LinkDown) {
 
 // reasonText says for people why a session has ended.
 func reasonText(err error) string {
-	if err == nil {
+	switch {
+	case err == nil:
 		return ""
+	case errors.Is(err, convergence.ErrClosed):
+		return "in an orderly way"
 	}
 	return err.Error()
 }
