@@ -53,6 +53,7 @@ func floors() map[string]int {
 		"perigee/convergence/tcpcl":        3,
 		"perigee/convergence/unacked":      3,
 		"perigee/models/ort":               3,
+		"perigee/models/golden":            3,
 		"perigee/models/train":             3,
 		"perigee/models/enginetest":        3,
 

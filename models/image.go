@@ -1,10 +1,12 @@
 package models
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"image"
 	"image/color"
+	"image/jpeg"
 
 	"golang.org/x/image/draw"
 )
@@ -47,6 +49,25 @@ func FromImage(img image.Image, w, h int) Tensor {
 	canvas := image.NewRGBA(image.Rect(0, 0, w, h))
 	draw.BiLinear.Scale(canvas, canvas.Bounds(), img, img.Bounds(), draw.Src, nil)
 	return fromExact(canvas)
+}
+
+// MaxPixels bounds the pictures that FromJPEG reads.
+const MaxPixels = 64 << 20
+
+// FromJPEG reads a JPEG file of at most MaxPixels as FromImage does.
+func FromJPEG(file []byte, w, h int) (Tensor, error) {
+	header, err := jpeg.DecodeConfig(bytes.NewReader(file))
+	if err != nil {
+		return Tensor{}, fmt.Errorf("decode picture: %w", err)
+	}
+	if int64(header.Width)*int64(header.Height) > MaxPixels {
+		return Tensor{}, fmt.Errorf("decode picture: %d x %d pixels, limit %d in all", header.Width, header.Height, MaxPixels)
+	}
+	img, err := jpeg.Decode(bytes.NewReader(file))
+	if err != nil {
+		return Tensor{}, fmt.Errorf("decode picture: %w", err)
+	}
+	return FromImage(img, w, h), nil
 }
 
 // Placement tells where Letterbox put a picture in its tensor, relative to it.

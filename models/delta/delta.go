@@ -25,8 +25,14 @@ type Info struct {
 	Layers   []int       // convolutions that change, ascending
 	BodySize int         // bytes of the body before compression
 	Use      Use
+	// Expected is what the result computes for some pictures that are kept where
+	// it is used, at most MaxExpected of them. It is under the signature, too.
+	Expected []models.Expected
 	Signer   KeyID // zero: not signed
 }
+
+// MaxExpected bounds the pictures that a delta says something about.
+const MaxExpected = 64
 
 // Use is what whoever made a delta says of its result. It is under the signature.
 type Use struct {
@@ -46,7 +52,8 @@ func (u Use) check() error {
 	return nil
 }
 
-// Delta is a delta in memory. Its Use may be set until it is encoded.
+// Delta is a delta in memory. Its Use and what it expects may be set until it is
+// encoded.
 type Delta struct {
 	Info
 	packed []byte // the compressed body

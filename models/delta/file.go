@@ -50,6 +50,7 @@ type fileHeader struct {
 	MinF1     float32     `cbor:"12,keyasint,omitempty"`
 	MatchIoU  float32     `cbor:"13,keyasint,omitempty"`
 	Signer    []byte      `cbor:"14,keyasint,omitempty"`
+	Expected  [][]byte    `cbor:"15,keyasint,omitempty"` // models.Expected in binary
 }
 
 // IsDelta tells whether data begins as delta files do.
@@ -94,9 +95,22 @@ func encodeHeader(info *Info) ([]byte, error) {
 	if info.Signer != (KeyID{}) {
 		h.Signer = info.Signer[:]
 	}
+	if len(info.Expected) > MaxExpected {
+		return nil, fmt.Errorf("header: %d expected pictures, limit %d", len(info.Expected), MaxExpected)
+	}
+	for i := range info.Expected {
+		one, err := info.Expected[i].MarshalBinary()
+		if err != nil {
+			return nil, fmt.Errorf("header: %w", err)
+		}
+		h.Expected = append(h.Expected, one)
+	}
 	header, err := enc.Marshal(h)
 	if err != nil {
 		return nil, fmt.Errorf("header: %w", err)
+	}
+	if len(header) > fileMaxHeader {
+		return nil, fmt.Errorf("header of %d bytes, limit %d: expect fewer pictures", len(header), fileMaxHeader)
 	}
 	return header, nil
 }
@@ -163,6 +177,16 @@ func decodeHeader(text []byte) (Info, error) {
 		return Info{}, fmt.Errorf("name of the signing key has %d bytes, want %d", n, len(info.Signer))
 	}
 	copy(info.Signer[:], h.Signer)
+	if len(h.Expected) > MaxExpected {
+		return Info{}, fmt.Errorf("%d expected pictures, limit %d", len(h.Expected), MaxExpected)
+	}
+	for _, one := range h.Expected {
+		var e models.Expected
+		if err := e.UnmarshalBinary(one); err != nil {
+			return Info{}, err
+		}
+		info.Expected = append(info.Expected, e)
+	}
 	if err := errors.Join(info.Encoding.check(), info.Use.check()); err != nil {
 		return Info{}, err
 	}
