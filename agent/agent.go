@@ -29,8 +29,8 @@ import (
 	"perigee/bundle/dtntime"
 	"perigee/models"
 	"perigee/models/delta"
+	"perigee/models/golden"
 	"perigee/models/mining"
-	"perigee/models/payload"
 )
 
 // Service numbers of the applications under their node (ipn:N.SERVICE).
@@ -42,16 +42,16 @@ const (
 	ServiceReceipts  = 14 // on the ground
 )
 
-// EngineFactory starts an engine for a network. models.NewEngine with a number
-// of threads is one.
-type EngineFactory func(*models.Network) (models.Engine, error)
+// EngineFactory starts an engine for a network that uses up to threads cores.
+// models.NewEngine is one.
+type EngineFactory func(n *models.Network, threads int) (models.Engine, error)
 
 // Parts are what an Agent is made of besides its configuration. Client and Clock
 // are required.
 type Parts struct {
 	Client app.Client
 	Clock  dtntime.Clock
-	Engine EngineFactory // nil: models.NewEngine with Config.Detect.Threads
+	Engine EngineFactory // nil: models.NewEngine
 	Rand   *rand.Rand    // waits and the Random filter; nil: seeded with Config.Craft.Seed
 	Log    *slog.Logger  // nil: discarded
 	Disk   durable.Disk
@@ -73,9 +73,10 @@ type Agent struct {
 	miner    *miner
 	receipts *outbox
 	keys     []ed25519.PublicKey // whose signatures count
-	// slots and updates belong to the goroutine that receives updates.
-	slots   *slots
-	updates *updates
+	slots    *slots
+	offers   chan offer    // parts of updates
+	settled  chan struct{} // the node has heard what became of one
+	updates  *updates      // belongs to keepUpdates
 }
 
 // New checks cfg and returns an agent. It touches neither disk nor client.
@@ -92,7 +93,7 @@ func New(cfg Config, parts Parts) (*Agent, error) {
 		rand: parts.Rand, log: parts.Log, disk: parts.Disk,
 	}
 	if a.newEngine == nil {
-		a.newEngine = func(n *models.Network) (models.Engine, error) { return models.NewEngine(n, cfg.Detect.Threads) }
+		a.newEngine = models.NewEngine
 	}
 	if a.rand == nil {
 		a.rand = rand.New(rand.NewPCG(cfg.Craft.Seed, 0x6167656e74))
@@ -121,7 +122,7 @@ func (a *Agent) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, a.runner.engine.Close()) }()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, work := range []func(context.Context) error{
-		a.miner.run, a.miner.outbox.run, a.receipts.run, a.sendTelemetry, a.receiveUpdates,
+		a.miner.run, a.miner.outbox.run, a.receipts.run, a.sendTelemetry, a.receiveUpdates, a.keepUpdates,
 	} {
 		group.Go(func() error { return work(ctx) })
 	}
@@ -160,22 +161,17 @@ func (a *Agent) prepare(ctx context.Context) error {
 	if err := a.prepareMiner(); err != nil {
 		return err
 	}
-	engine, err := a.newEngine(n)
-	if err != nil {
-		return fmt.Errorf("start the engine: %w", err)
-	}
-	a.runner = &runner{
-		clock: a.clock, engine: engine, active: a.slots.Active,
-		detect: models.DetectOptions{Threshold: a.cfg.Detect.Threshold, NMS: a.cfg.Detect.NMS},
+	if err := a.prepareRunner(ctx, n); err != nil {
+		return err
 	}
 	a.miner.runner = a.runner
 	if len(a.keys) == 0 && !a.cfg.Updates.AllowUnsigned {
 		a.log.Warn("no keys: every update will be refused until updates.keys names the mission's, or updates.allow_unsigned is set")
 	}
-	if names, err := durable.Names(a.goldenDir()); err != nil || !slices.ContainsFunc(names, isPicture) {
+	if names, err := durable.Names(a.goldenDir()); err != nil || !slices.ContainsFunc(names, golden.IsPicture) {
 		a.log.Warn("no golden pictures: every update will be refused until labelled pictures are there", "folder", a.goldenDir())
 	}
-	a.log.Info("satellite application starts", "node", a.node, "model", n.Hash(), "version", a.slots.Active.Version)
+	a.log.Info("satellite application starts", "node", a.node, "model", a.runner.active.Hash, "version", a.runner.active.Version)
 	return nil
 }
 
@@ -198,22 +194,27 @@ func readKeys(paths []string) ([]ed25519.PublicKey, error) {
 	return keys, nil
 }
 
-// findNetwork opens the slots and reports a rollback before it is durable, so
-// that it is never left unsaid.
-func (a *Agent) findNetwork() (*models.Network, error) {
-	s, n, back, err := openSlots(&a.cfg, a.disk, a.log)
+func (a *Agent) findNetwork() (n *models.Network, err error) {
+	a.slots, n, err = openSlots(&a.cfg, a.disk, a.log)
+	return n, err
+}
+
+func (a *Agent) prepareRunner(ctx context.Context, n *models.Network) error {
+	kept, err := openRecent(&a.cfg, a.disk)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	a.slots = s
-	if back == nil {
-		return n, nil
+	engine, err := a.startEngine(ctx, n)
+	if err != nil {
+		return fmt.Errorf("start the engine: %w", err)
 	}
-	r := a.receipt(back.from.Update, back.from.Version, payload.StatusRolledBack, back.reason)
-	if err := a.conclude(r); err != nil {
-		return nil, err
+	a.offers, a.settled = make(chan offer), make(chan struct{})
+	a.runner = &runner{
+		clock: a.clock, slots: a.slots, recent: kept, patience: a.cfg.Updates.Watchdog.Patience, returned: make(chan struct{}, 1), log: a.log,
+		engine: engine, active: a.slots.active(),
+		detect: models.DetectOptions{Threshold: a.cfg.Detect.Threshold, NMS: a.cfg.Detect.NMS},
 	}
-	return n, s.commit()
+	return nil
 }
 
 func (a *Agent) prepareMiner() error {

@@ -399,7 +399,7 @@ func TestDamagedNetworkRollsBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := a.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "no other is left") {
+		if err := a.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "no network is left") {
 			t.Errorf("agent without a network ended with %v", err)
 		}
 	})
@@ -408,9 +408,10 @@ func TestDamagedNetworkRollsBack(t *testing.T) {
 // TestKilledAnywhere stops the agent before every durable step of a run with
 // pictures and an update, and checks that the next run ends the same.
 func TestKilledAnywhere(t *testing.T) {
+	parts := newWorld(t, 0).change(11, 2, nil) // of the same network every time
 	for cut := 0; ; cut++ {
 		w := newWorld(t, 3)
-		w.uplink(w.change(11, 2, nil)...)
+		w.uplink(parts...)
 		done := func() bool { return len(w.receipts()) > 0 && w.quiet() }
 		fuse := agenttest.NewFuse(cut)
 		w.run(fuse, done)
@@ -455,9 +456,10 @@ func checkKilled(t *testing.T, w *world, where string) {
 // TestKilledInRollback damages the active network and stops the agent before
 // every durable step of going back: the ground always hears of it.
 func TestKilledInRollback(t *testing.T) {
+	parts := newWorld(t, 0).change(11, 2, nil) // of the same network every time
 	for cut := 0; ; cut++ {
 		w := newWorld(t, 0)
-		w.uplink(w.change(11, 2, nil)...)
+		w.uplink(parts...)
 		w.runAll(func() bool { return len(w.receipts()) > 0 && w.isTidy() })
 		path := filepath.Join(w.cfg.DataDir, "models", slotB+models.FileExt)
 		if err := os.Truncate(path, 1000); err != nil {

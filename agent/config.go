@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -109,6 +110,82 @@ type UpdateConfig struct {
 	MaxOpen  int   `toml:"max_open"`
 	// ReceiptLifetime is how long a receipt may be on its way; 7 days.
 	ReceiptLifetime dtntime.Duration `toml:"receipt_lifetime"`
+
+	Canary   CanaryConfig   `toml:"canary"`
+	Watchdog WatchdogConfig `toml:"watchdog"`
+}
+
+// CanaryConfig says on what recent pictures a new network is held against the
+// active one before it flies, and what it must not do there.
+type CanaryConfig struct {
+	Pictures int `toml:"pictures"` // that are kept on board for it; 8; 0: no canary
+	// Interval is the time from one picture that is kept to the next; 1m. Until
+	// there are enough, every one is.
+	Interval dtntime.Duration `toml:"interval"`
+	// Blind is the share of the pictures in which the active network sees Plenty of
+	// objects or more, and the new one may see none; 0.5 of those with 3.
+	Plenty int     `toml:"plenty"`
+	Blind  float32 `toml:"blind"`
+	// Confidence is how sure the new network must be, as a share of how sure the
+	// active one is: of the mean of the best score in each picture; 0.3.
+	Confidence float32 `toml:"confidence"`
+	// MostObjects is how many objects a picture it may see on average; 100.
+	MostObjects float32 `toml:"most_objects"`
+}
+
+// WatchdogConfig says how a network proves itself once it flies, and when the one
+// before it takes its place again.
+type WatchdogConfig struct {
+	// Pictures ends the probation after so many; 20. Time ends it earlier if there
+	// was a picture at least; 1h.
+	Pictures int              `toml:"pictures"`
+	Time     dtntime.Duration `toml:"time"`
+	// Tries is how often the process may go down before a network on probation has
+	// finished a picture, or while an update is tried out; 3.
+	Tries int `toml:"tries"`
+	// Patience is how long a picture may take in trials and on probation; 1m.
+	Patience dtntime.Duration `toml:"patience"`
+	// LeastObjects and MostObjects bound how many objects a picture the network
+	// sees on average; 0 and 100.
+	LeastObjects float32 `toml:"least_objects"`
+	MostObjects  float32 `toml:"most_objects"`
+}
+
+// Limits on what is kept for the canary and looked at on probation.
+const (
+	maxCanaryPictures   = 64
+	maxWatchdogPictures = 100_000
+	maxTries            = 100
+)
+
+func (c *CanaryConfig) validate() error {
+	switch {
+	case c.Pictures < 0 || c.Pictures > maxCanaryPictures:
+		return fmt.Errorf("updates.canary.pictures is %d, want 0 to %d", c.Pictures, maxCanaryPictures)
+	case c.Plenty < 1:
+		return fmt.Errorf("updates.canary.plenty is %d, want at least 1", c.Plenty)
+	case !(c.Blind >= 0 && c.Blind <= 1):
+		return fmt.Errorf("updates.canary.blind is %v, want 0 to 1", c.Blind)
+	case !(c.Confidence >= 0 && c.Confidence <= 1):
+		return fmt.Errorf("updates.canary.confidence is %v, want 0 to 1", c.Confidence)
+	case !(c.MostObjects > 0):
+		return fmt.Errorf("updates.canary.most_objects is %v, want above 0", c.MostObjects)
+	}
+	return nil
+}
+
+func (c *WatchdogConfig) validate() error {
+	switch {
+	case c.Pictures < 1 || c.Pictures > maxWatchdogPictures:
+		return fmt.Errorf("updates.watchdog.pictures is %d, want 1 to %d", c.Pictures, maxWatchdogPictures)
+	case c.Tries < 1 || c.Tries > maxTries:
+		return fmt.Errorf("updates.watchdog.tries is %d, want 1 to %d", c.Tries, maxTries)
+	case !(c.LeastObjects >= 0):
+		return fmt.Errorf("updates.watchdog.least_objects is %v, want at least 0", c.LeastObjects)
+	case !(c.MostObjects > 0) || c.MostObjects < c.LeastObjects:
+		return fmt.Errorf("updates.watchdog.most_objects is %v, want above 0 and at least least_objects", c.MostObjects)
+	}
+	return nil
 }
 
 // RetryConfig says how to wait for a node that cannot take a bundle now: First,
@@ -131,9 +208,13 @@ func DefaultConfig() Config {
 			Priority: bundle.PriorityBulk, OutboxBytes: 64 << 20,
 		},
 		Telemetry: TelemetryConfig{Interval: 30 * dtntime.Second, Lifetime: dtntime.Hour},
-		Updates:   UpdateConfig{MinF1: 0.3, MaxBytes: 48 << 20, MaxOpen: 4, ReceiptLifetime: week},
-		Craft:     DefaultSpacecraft(),
-		Retry:     RetryConfig{First: 200 * dtntime.Millisecond, Most: 30 * dtntime.Second},
+		Updates: UpdateConfig{
+			MinF1: 0.3, MaxBytes: 48 << 20, MaxOpen: 4, ReceiptLifetime: week,
+			Canary:   CanaryConfig{Pictures: 8, Interval: dtntime.Minute, Plenty: 3, Blind: 0.5, Confidence: 0.3, MostObjects: 100},
+			Watchdog: WatchdogConfig{Pictures: 20, Time: dtntime.Hour, Tries: 3, Patience: dtntime.Minute, MostObjects: 100},
+		},
+		Craft: DefaultSpacecraft(),
+		Retry: RetryConfig{First: 200 * dtntime.Millisecond, Most: 30 * dtntime.Second},
 	}
 }
 
@@ -176,7 +257,7 @@ func (c *Config) validate() error {
 	if err := c.validateTimes(); err != nil {
 		return err
 	}
-	return c.Craft.validate()
+	return cmp.Or(c.Updates.Canary.validate(), c.Updates.Watchdog.validate(), c.Craft.validate())
 }
 
 func (c *Config) validateAmounts() error {
@@ -210,6 +291,9 @@ func (c *Config) validateTimes() error {
 		{"telemetry.interval", c.Telemetry.Interval},
 		{"telemetry.lifetime", c.Telemetry.Lifetime},
 		{"updates.receipt_lifetime", c.Updates.ReceiptLifetime},
+		{"updates.canary.interval", c.Updates.Canary.Interval},
+		{"updates.watchdog.time", c.Updates.Watchdog.Time},
+		{"updates.watchdog.patience", c.Updates.Watchdog.Patience},
 		{"retry.first", c.Retry.First},
 		{"retry.most", c.Retry.Most},
 	} {

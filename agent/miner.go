@@ -183,6 +183,9 @@ func (m *miner) process(ctx context.Context, p *picture) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if errors.Is(err, errGrave) {
+		return err
+	}
 	if err != nil {
 		m.log.Warn("picture left out", "picture", p.name, "err", err)
 		next.Counters.Broken++

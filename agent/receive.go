@@ -10,17 +10,59 @@ import (
 	"perigee/models/payload"
 )
 
+// offer is a delivery on its way to the goroutine that owns the updates.
+type offer struct {
+	from bundle.EID
+	data []byte
+	done chan error // is told what became of it
+}
+
 // receiveUpdates takes parts from the node until ctx ends.
 func (a *Agent) receiveUpdates(ctx context.Context) error {
-	if err := a.installReady(ctx); err != nil {
-		return err
-	}
 	in := mail.Inbox{
 		Client: a.client, Endpoint: a.node.WithService(ServiceModels), Limit: maxPartFile, Wait: a.newBackoff(), Log: a.log,
 	}
 	for {
-		if err := in.Next(ctx, a.takePart); err != nil {
+		err := in.Next(ctx, func(from bundle.EID, data []byte) error {
+			o := offer{from, data, make(chan error, 1)}
+			select {
+			case a.offers <- o:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			select {
+			case err := <-o.done:
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		if err != nil {
 			return fmt.Errorf("receive updates: %w", err)
+		}
+		select {
+		case a.settled <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// keepUpdates owns the updates: it keeps their parts, and installs what is ready
+// once the node has heard that it may forget them, until ctx ends.
+func (a *Agent) keepUpdates(ctx context.Context) error {
+	if err := a.installReady(ctx); err != nil {
+		return err
+	}
+	for {
+		select {
+		case o := <-a.offers:
+			o.done <- a.takePart(o.from, o.data)
+			continue
+		case <-a.settled:
+		case <-a.runner.returned:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 		if err := a.installReady(ctx); err != nil {
 			return err
@@ -75,7 +117,7 @@ func (a *Agent) keepPart(p *payload.ModelPart, data []byte) error {
 
 // unwanted says why an update is refused before its parts are there, or "".
 func (a *Agent) unwanted(p *payload.ModelPart) string {
-	active := a.slots.Active
+	active := a.slots.active()
 	size := a.updates.bytes(p)
 	switch {
 	case size > uint64(a.cfg.Updates.MaxBytes):

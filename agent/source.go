@@ -8,11 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"perigee/agent/durable"
 	"perigee/bundle/dtntime"
+	"perigee/models/golden"
 )
 
 // maxListLine bounds a line of a list of pictures, in bytes.
@@ -72,20 +72,12 @@ func (f *folder) next(at cursor) (*picture, error) {
 func (f *folder) behind(at cursor) *picture {
 	for len(f.names) > 0 {
 		name := f.names[0]
-		if name > at.Name && isPicture(name) {
+		if name > at.Name && golden.IsPicture(name) {
 			return &picture{path: filepath.Join(f.dir, name), name: name, next: cursor{Name: name}}
 		}
 		f.names = f.names[1:]
 	}
 	return nil
-}
-
-func isPicture(name string) bool {
-	switch strings.ToLower(filepath.Ext(name)) {
-	case ".jpg", ".jpeg":
-		return true
-	}
-	return false
 }
 
 // list is a source of pictures that a file names.

@@ -145,9 +145,9 @@ func TestAllStepsCountForTheLimit(t *testing.T) {
 // an update in steps, and checks that the next run ends the same and that the
 // ground hears of what is active.
 func TestStepsKilledAnywhere(t *testing.T) {
+	steps := newWorld(t, 0).steps(11, 2, true, nil) // of the same network every time
 	for cut := 0; ; cut++ {
 		w := newWorld(t, 0)
-		steps := w.steps(11, 2, true, nil)
 		w.uplink(slices.Concat(steps...)...)
 		done := func() bool { return w.taken() && w.isTidy() && slices.Contains(w.told(), 2) }
 		fuse := agenttest.NewFuse(cut)

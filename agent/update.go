@@ -26,8 +26,16 @@ type update struct {
 	dir   string
 	meta  payload.ModelPart // of any part, without its data
 	steps []step
-	// failed is how many steps led to a network that did not pass its self-test.
-	failed int
+	done  progress
+}
+
+// progress is how far an update has come besides its parts.
+type progress struct {
+	Told   int `json:"told,omitempty"`   // steps whose network a receipt called active
+	Failed int `json:"failed,omitempty"` // steps that led to a network that failed its trial
+	// Tries counts the trials since a network was last used or refused: more than
+	// one, when the process did not live to see the end.
+	Tries int `json:"tries,omitempty"`
 }
 
 // step is one step of an update.
@@ -129,9 +137,8 @@ func updateName(id uint64) string        { return fmt.Sprintf("%016x", id) }
 func (u *updates) path(id uint64) string { return filepath.Join(u.dir, updateName(id)) }
 func (u *updates) endedPath() string     { return filepath.Join(u.dir, "ended.json") }
 
-// toldName is the file of an update's folder that names the last step whose
-// receipt was posted.
-const toldName = "told.json"
+// progressName is the file of an update's folder that holds its progress.
+const progressName = "progress.json"
 
 func partPath(dir string, step, index uint32) string {
 	return filepath.Join(dir, fmt.Sprintf("part-%02d-%05d.cbor", step, index))
@@ -148,7 +155,7 @@ func (u *updates) reopen(id uint64) error {
 		return err
 	}
 	for _, name := range names {
-		if name == toldName {
+		if name == progressName {
 			continue
 		}
 		path := filepath.Join(u.path(id), name)
@@ -164,6 +171,11 @@ func (u *updates) reopen(id uint64) error {
 			if err := u.disk.Remove(path); err != nil {
 				return err
 			}
+		}
+	}
+	if open := u.open[id]; open != nil {
+		if _, err := durable.ReadJSON(filepath.Join(u.path(id), progressName), maxStateFile, &open.done); err != nil {
+			return fmt.Errorf("recall update %d: %w", id, err)
 		}
 	}
 	return nil
@@ -317,13 +329,7 @@ func (u *update) assemble(number int) ([]byte, error) {
 	return whole.Bytes(), nil
 }
 
-// told returns the number of the last step whose receipt was posted, -1 for none.
-func (u *update) told() (int, error) {
-	last := -1
-	_, err := durable.ReadJSON(filepath.Join(u.dir, toldName), maxStateFile, &last)
-	return last, err
-}
-
-func (u *updates) tell(open *update, number int) error {
-	return u.disk.WriteJSON(filepath.Join(open.dir, toldName), number)
+// keep makes the progress of an update durable.
+func (u *updates) keep(open *update) error {
+	return u.disk.WriteJSON(filepath.Join(open.dir, progressName), open.done)
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"perigee/agent/agenttest"
@@ -24,6 +25,7 @@ type world struct {
 	base    *models.Network
 	ids     []models.Hash // of the pictures
 	log     *slog.Logger
+	engine  EngineFactory
 }
 
 func groundNode() bundle.EID { return bundle.IPN(1, 0) }
@@ -56,7 +58,7 @@ func (w *world) run(fuse *agenttest.Fuse, done func() bool) {
 	w.t.Helper()
 	client := w.mission.Open(satellite(), fuse)
 	defer client.Close()
-	a, err := New(w.cfg, Parts{Client: client, Clock: w.mission.Clock, Disk: durable.Disk{Before: fuse.Step}, Log: w.log})
+	a, err := New(w.cfg, Parts{Client: client, Clock: w.mission.Clock, Disk: durable.Disk{Before: fuse.Step}, Log: w.log, Engine: w.engine})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -90,7 +92,14 @@ func (w *world) samples() map[models.Hash]int {
 	return got
 }
 
+// receipts returns those that say how an update, or a step of it, ended.
 func (w *world) receipts() []payload.Receipt {
+	w.t.Helper()
+	return slices.DeleteFunc(w.said(), func(r payload.Receipt) bool { return r.Status < payload.StatusActive })
+}
+
+// said returns all receipts.
+func (w *world) said() []payload.Receipt {
 	w.t.Helper()
 	var got []payload.Receipt
 	for _, s := range w.mission.SentTo(groundNode().WithService(ServiceReceipts)) {

@@ -47,6 +47,15 @@ func (f *Fuse) Step(op, what string) error {
 	return nil
 }
 
+// Blow makes every step from now on fail.
+func (f *Fuse) Blow() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cut == "" {
+		f.cut = "anything else"
+	}
+}
+
 // Blown tells whether the fuse has blown, and before which step.
 func (f *Fuse) Blown() (string, bool) {
 	f.mu.Lock()

@@ -154,11 +154,11 @@ type Status uint8
 
 // The states of an update.
 const (
-	StatusReceived   Status = 1 // every part is there
-	StatusVerified   Status = 2 // it gives the network that it announced
-	StatusActive     Status = 3 // the network of one of its steps passed the golden test and runs
+	StatusReceived   Status = 1 // every part of a step, and of those before it, is there
+	StatusVerified   Status = 2 // these give the network that was announced, signed as it must be
+	StatusActive     Status = 3 // the network of one of its steps passed its trial and runs; Reason says what the trial found
 	StatusRefused    Status = 4 // it will not be used; Reason says why
-	StatusRolledBack Status = 5 // it ran, and the network before it runs again
+	StatusRolledBack Status = 5 // it ran, and the network before it runs again; Reason says why
 )
 
 // String returns the name of s.
@@ -183,7 +183,7 @@ type Receipt struct {
 	_             struct{} `cbor:",toarray"`
 	Update        uint64
 	Version       uint64 // version number of the update
-	Step          uint32 // number of the step whose network became active; 0 with any other status
+	Step          uint32 // number of the step that was received, is verified or became active; 0 when the update has failed
 	Status        Status
 	Reason        string       // why, for people; at most MaxReason bytes
 	Active        models.Hash  // network that runs now
@@ -213,7 +213,7 @@ func (r *Receipt) check() error {
 	if r.Status < StatusReceived || r.Status > StatusRolledBack {
 		return fmt.Errorf("%w: unknown %v", ErrMalformed, r.Status)
 	}
-	if r.Step >= MaxSteps || r.Step > 0 && r.Status != StatusActive {
+	if r.Step >= MaxSteps || r.Step > 0 && r.Status > StatusActive {
 		return fmt.Errorf("%w: step %d of an update that is %v", ErrMalformed, r.Step, r.Status)
 	}
 	return checkText("reason", r.Reason, MaxReason)
