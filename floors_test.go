@@ -77,12 +77,13 @@ func floors() map[string]int {
 		"perigee/agent":  6,
 		"perigee/ground": 6,
 
-		"perigee/ground/dashboard": 7,
-		"perigee/testbed/assets":   7,
-		"perigee/testbed/daemon":   7,
-		"perigee/testbed/link":     7,
-		"perigee/testbed/scenes":   7,
-		"perigee/testbed/sim":      7,
+		"perigee/ground/dashboard":   7,
+		"perigee/testbed/activation": 7,
+		"perigee/testbed/assets":     7,
+		"perigee/testbed/daemon":     7,
+		"perigee/testbed/link":       7,
+		"perigee/testbed/scenes":     7,
+		"perigee/testbed/sim":        7,
 
 		"perigee/testbed/...": 8,
 

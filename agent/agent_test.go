@@ -191,6 +191,9 @@ func TestTelemetry(t *testing.T) {
 	if m := last(); m.Taken != 3 || m.Hard != 3 || m.Model != w.base.Hash() || m.SentBytes == 0 || m.PendingBatches != 0 {
 		t.Errorf("telemetry %+v", m)
 	}
+	if m := last(); m.Probation != 0 {
+		t.Errorf("the network of the launch has a probation of %d pictures", m.Probation)
+	}
 	if m := last(); m.Battery <= 0 || m.Battery > 100 {
 		t.Errorf("battery %v", m.Battery)
 	}

@@ -61,7 +61,7 @@ func (s *slots) criteria() golden.Criteria {
 	return s.now.Probation.Test
 }
 
-// pictures returns how many pictures the active network has yet to look at before
+// picturesLeft returns how many pictures the active network has yet to look at before
 // it has proved itself, 0 when it has.
 func (s *slots) picturesLeft() uint64 {
 	s.mu.Lock()

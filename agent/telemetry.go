@@ -73,6 +73,7 @@ func (a *Agent) telemetry(status app.Status, now dtntime.Time, duty float64) pay
 		StorageUsed: uint64(max(0, status.Store.Bytes)), StorageFree: uint64(max(0, status.Store.Quota-status.Store.Bytes)),
 		Battery: float32(100 * vitals.Battery), Temperature: float32(vitals.Temperature),
 		PendingBatches: uint64(batches) + uint64(max(0, status.Custody.Held)),
+		Probation:      a.slots.picturesLeft(),
 	}
 }
 

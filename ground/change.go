@@ -1,6 +1,7 @@
 package ground
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"fmt"
@@ -103,7 +104,7 @@ func total(steps []Step) int64 {
 
 // sign writes the steps as they will be sent. Each says how its network is to be
 // used, and whether the gate lets it be.
-func (g *Ground) sign(next *state) error {
+func (g *Ground) sign(ctx context.Context, next *state) error {
 	key, err := g.signingKey()
 	if err != nil {
 		return &roundError{err}
@@ -122,6 +123,11 @@ func (g *Ground) sign(next *state) error {
 		}
 		golden := g.golden(s)
 		d.Use = delta.Use{Version: next.Version, Draft: s.Draft, Threshold: golden.Threshold, MinF1: golden.MinF1, MatchIoU: golden.MatchIoU}
+		if !s.Draft {
+			if d.Expected, err = g.expect(ctx, s.Result); err != nil {
+				return cmp.Or(ctx.Err(), error(&roundError{err}))
+			}
+		}
 		file, err := d.Encode(key)
 		if err != nil {
 			return &roundError{err}

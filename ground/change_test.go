@@ -67,7 +67,7 @@ func TestChangeGoesInSteps(t *testing.T) {
 		g.state.Steps[i].Score = models.Score{F1: f1, Threshold: 0.3}
 	}
 	next := g.state
-	if err := g.sign(&next); err != nil {
+	if err := g.sign(t.Context(), &next); err != nil {
 		t.Fatal(err)
 	}
 	g.state = next

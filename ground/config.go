@@ -74,6 +74,10 @@ type DeployConfig struct {
 	// GoldenF1 is the lowest F1 that the network must reach in the satellite's
 	// self-test, besides the satellite's own limit; 0.
 	GoldenF1 float32 `toml:"golden_f1"`
+	// Golden is the folder of the golden pictures that the satellites have. What a
+	// new network computes for some of them goes up with it, and a satellite
+	// refuses it when something else comes out. Default: none.
+	Golden string `toml:"golden"`
 }
 
 // MetricF1Delta is the metric of DeployConfig.

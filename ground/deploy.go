@@ -35,7 +35,7 @@ func (g *Ground) gate(ctx context.Context) error {
 	if len(next.Targets) == 0 {
 		return g.endRound(OutcomeNotDeployed, "no satellite flies the network that this one starts from")
 	}
-	if err := g.sign(&next); err != nil {
+	if err := g.sign(ctx, &next); err != nil {
 		return err
 	}
 	g.foresee(ctx, &next)

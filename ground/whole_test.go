@@ -38,6 +38,8 @@ func newPair(t *testing.T, pictures int) *pair {
 	c.Retry = agent.RetryConfig{First: dtntime.Millisecond, Most: 4 * dtntime.Millisecond}
 	c.Updates.MinF1, c.Updates.Golden = 0, filepath.Join(agenttest.TempDir(t), "golden")
 	c.Updates.Keys, p.cfg.Delta.Key = p.keys()
+	c.Updates.Watchdog.Tries = 100 // it is cut off more often than any satellite
+	p.cfg.Deploy.Golden = c.Updates.Golden
 	agenttest.Pictures(t, c.Updates.Golden, 2, 99)
 	p.sat = c
 	return p
@@ -112,6 +114,9 @@ func (p *pair) check() {
 	}
 	for _, sent := range p.mission.SentTo(station().WithService(serviceReceipts)) {
 		receipt, err := payload.DecodeReceipt(sent.Payload)
+		if err == nil && receipt.Status == payload.StatusActive && !strings.Contains(receipt.Reason, "2 as expected") {
+			p.t.Errorf("receipt %+v, want a trial on what the ground expects", receipt)
+		}
 		if err != nil || receipt.Status > payload.StatusActive {
 			p.t.Errorf("receipt %+v, %v", receipt, err)
 		}

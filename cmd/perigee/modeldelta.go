@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +16,7 @@ import (
 
 	"perigee/models"
 	"perigee/models/delta"
+	"perigee/models/golden"
 	"perigee/models/payload"
 )
 
@@ -27,6 +30,7 @@ const (
 type deltaOptions struct {
 	steps     []string
 	key       string
+	golden    string
 	use       delta.Use
 	base, out string
 	target    string
@@ -36,6 +40,7 @@ func (o *deltaOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.key, "key", "", "`file` of the Ed25519 key (PEM) that signs; none leaves the change unsigned")
 	f.Uint64Var(&o.use.Version, "version", 0, "version `number` of the network that results")
 	f.Float32Var(&o.use.Threshold, "threshold", 0, "lowest `score` that counts with the network that results; 0 for as before")
+	f.StringVar(&o.golden, "golden", "", "`folder` of the satellite's golden pictures; what the networks compute for them goes along")
 	f.Float32Var(&o.use.MinF1, "min-f1", 0, "lowest `F1` that it must reach in the satellite's self-test")
 }
 
@@ -55,9 +60,9 @@ left; the files are then OUT-0.pdelta, OUT-1.pdelta and so on.`,
   perigee model delta --steps int2-rank1,int4-rank3 --key mission.key.pem --version 2 v1.pmodel v2.pmodel change.pdelta
   perigee model delta --steps lossless v1.pmodel v2.pmodel exact.pdelta`,
 		Args: exactArgs("BASE", "TARGET", "OUT"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			o.base, o.target, o.out = args[0], args[1], args[2]
-			return runModelDelta(e, &o)
+			return runModelDelta(cmd.Context(), e, &o)
 		},
 	}
 	cmd.Flags().StringSliceVar(&o.steps, "steps", []string{"int4"}, "`encodings`, coarse to fine")
@@ -74,7 +79,7 @@ type packedStep struct {
 	Result   models.Hash `json:"result"`
 }
 
-func runModelDelta(e *env, o *deltaOptions) error {
+func runModelDelta(ctx context.Context, e *env, o *deltaOptions) error {
 	if !strings.EqualFold(filepath.Ext(o.out), delta.FileExt) {
 		return usagef("%s does not end in %s", o.out, delta.FileExt)
 	}
@@ -93,6 +98,9 @@ func runModelDelta(e *env, o *deltaOptions) error {
 	chain, err := delta.BuildSteps(base, target, encodings)
 	if err != nil {
 		return fmt.Errorf("delta from %s to %s: %w", o.base, o.target, malformedModel(err))
+	}
+	if err := o.expect(ctx, chain); err != nil {
+		return fmt.Errorf("delta: %w", err)
 	}
 	view := make([]packedStep, len(chain))
 	for i, s := range chain {
@@ -117,6 +125,32 @@ func runModelDelta(e *env, o *deltaOptions) error {
 			row(w, s.File, s.Encoding, s.Bytes, percent(s.Carried), s.Result)
 		}
 	})
+}
+
+// expect has every delta of a chain say what its network computes for the golden
+// pictures, if there are any.
+func (o *deltaOptions) expect(ctx context.Context, chain []delta.Step) (err error) {
+	if o.golden == "" {
+		return nil
+	}
+	pictures, err := golden.Read(o.golden)
+	if err != nil {
+		return fmt.Errorf("--golden: %w", err)
+	}
+	e, err := models.NewEngine(chain[0].Network, 1)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	for _, s := range chain {
+		if err := e.Load(s.Network); err != nil {
+			return err
+		}
+		if s.Expected, err = golden.Expect(ctx, e, pictures); err != nil {
+			return fmt.Errorf("--golden: %w", err)
+		}
+	}
+	return nil
 }
 
 func percent(share float64) string { return fmt.Sprintf("%.1f%%", 100*share) }
@@ -274,6 +308,8 @@ type deltaView struct {
 	Draft     bool        `json:"draft"`
 	Threshold float32     `json:"threshold,omitempty"`
 	MinF1     float32     `json:"min_f1,omitempty"`
+	// Golden names the golden pictures of which the delta says what comes out.
+	Golden []models.PictureID `json:"golden,omitempty"`
 }
 
 func runDeltaInspect(e *env, path string) error {
@@ -285,6 +321,9 @@ func runDeltaInspect(e *env, path string) error {
 		Format: "pdelta", Encoding: d.Encoding.String(), Layers: append([]int{}, d.Layers...), Base: d.Base, Result: d.Result,
 		Backbone: d.Backbone, BodyBytes: d.BodySize, Bytes: d.Size(),
 		Version: d.Use.Version, Draft: d.Use.Draft, Threshold: d.Use.Threshold, MinF1: d.Use.MinF1,
+	}
+	for i := range d.Expected {
+		v.Golden = append(v.Golden, d.Expected[i].Picture)
 	}
 	signed := "not signed"
 	if d.Signer != (delta.KeyID{}) {
@@ -301,5 +340,6 @@ func runDeltaInspect(e *env, path string) error {
 		row(w, "body", fmt.Sprintf("%d bytes, compressed %d", v.BodyBytes, v.Bytes))
 		row(w, "signature", signed)
 		row(w, "use", fmt.Sprintf("version %d, draft %v, threshold %g, least F1 %g", v.Version, v.Draft, v.Threshold, v.MinF1))
+		row(w, "golden", fmt.Sprintf("says what %d golden pictures give", len(v.Golden)))
 	})
 }

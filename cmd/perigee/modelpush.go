@@ -291,6 +291,9 @@ func (o *pushOptions) send(ctx context.Context, e *env, client app.Client, plan 
 		return err
 	}
 	last := chain[len(chain)-1]
+	if err := o.expect(ctx, chain); err != nil {
+		return fmt.Errorf("push: %w", err)
+	}
 	view := pushed{Update: uint64(now), Steps: plan.Name, Bytes: plan.Bytes(), Result: last.Result, Last: foreseeStep(plan.Last())}
 	for i, s := range chain {
 		file, err := s.Encode(key)

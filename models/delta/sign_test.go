@@ -7,7 +7,10 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"reflect"
 	"testing"
+
+	"perigee/models"
 )
 
 func testKey(seed byte) ed25519.PrivateKey {
@@ -20,6 +23,7 @@ func TestSignatures(t *testing.T) {
 	base := smallNetwork(t, 1)
 	d, _ := build(t, base, perturbed(t, base, 0.01, 2), Encoding{Bits: 3, Rank: 1})
 	d.Use = Use{Version: 7, Threshold: 0.25, MinF1: 0.5}
+	d.Expected = []models.Expected{{Picture: models.PictureIDOf(nil), Summary: []float32{1, -0.5, 0.25}}}
 	key, other := testKey(1), testKey(2)
 	file, err := d.Encode(key)
 	if err != nil {
@@ -28,6 +32,9 @@ func TestSignatures(t *testing.T) {
 	read, err := Decode(file)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(read.Expected, d.Expected) {
+		t.Errorf("decoded %+v, want %+v", read.Expected, d.Expected)
 	}
 	if read.Use != d.Use || read.Signer != IDOf(public(key)) {
 		t.Errorf("decoded %+v", read.Info)
@@ -57,6 +64,7 @@ func TestNothingChangesUnderASignature(t *testing.T) {
 	base := smallNetwork(t, 1)
 	d, _ := build(t, base, perturbed(t, base, 0.01, 2), Encoding{Bits: 2, Rank: 1})
 	d.Use = Use{Version: 7, Draft: true}
+	d.Expected = []models.Expected{{Picture: models.PictureIDOf(nil), Summary: []float32{1, -0.5, 0.25}}}
 	key := testKey(1)
 	file, err := d.Encode(key)
 	if err != nil {

@@ -23,7 +23,7 @@ func telemetry() *Telemetry {
 	return &Telemetry{
 		Time: when, Model: models.HashBytes([]byte("m")), ModelVersion: 3, Taken: 1000, Hard: 120, Sent: 96,
 		TakenBytes: 1 << 33, SentBytes: 1 << 24, StorageUsed: 5, StorageFree: math.MaxUint64,
-		Battery: 87.25, Temperature: -12.3, PendingBatches: 2,
+		Battery: 87.25, Temperature: -12.3, PendingBatches: 2, Probation: 7,
 	}
 }
 

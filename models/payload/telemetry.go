@@ -22,6 +22,7 @@ type Telemetry struct {
 	Battery        float32      // state of charge, percent
 	Temperature    float32      // degrees Celsius
 	PendingBatches uint64       // batches that no ground station has yet
+	Probation      uint64       // pictures that the network has yet to look at before it has proved itself; 0: it has
 }
 
 // Kind returns KindTelemetry.

@@ -36,7 +36,7 @@ func deltaMeasures() []measure {
 			take: deltaAnytime,
 		},
 		{
-			name: "delta.refused", what: "share of damaged, foreign and forged deltas that are refused with a reason",
+			name: "delta.refused", what: "share of damaged, foreign and forged deltas, and of results that fail their golden test, that are refused with a reason",
 			bars: map[string]bar{"delta.refused": {value: limit{100, atLeast}}},
 			take: deltaRefused,
 		},
@@ -303,6 +303,9 @@ func deltaRefused(ctx context.Context, b *bench) ([]figure, error) {
 		return nil, err
 	}
 	count(take(base, file))
+	if err := goldenRefused(ctx, base, rng, count); err != nil {
+		return nil, err
+	}
 	return []figure{
 		{name: "delta.refused", value: 100 * float64(refused) / float64(tries), unit: "%"},
 		{name: "delta.refused_tries", value: float64(tries), unit: "deltas"},

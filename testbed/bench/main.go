@@ -95,7 +95,7 @@ them to --out. It exits with 0 when every bar is reached, 3 when one is missed, 
 	f.StringVar(&o.out, "out", "out/bench.json", "`file` for the results; those of measures not taken are kept")
 	f.StringVar(&o.bin, "bin", "bin", "`folder` of the perigeed to measure")
 	f.StringVar(&o.profile, "profile", "", "write CPU profiles of the daemons into `folder`")
-	cmd.AddCommand(newForward())
+	cmd.AddCommand(newForward(), newFly())
 	f.BoolVar(&o.list, "list", false, "list the measures and their bars, and take none")
 	return cmd
 }

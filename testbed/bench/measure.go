@@ -27,7 +27,7 @@ func measures(suite string) []measure {
 	case suiteNode:
 		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), tcpclMeasures(), ltpMeasures(), emuMeasures(), spaceMeasures(), orbitMeasures(), routeMeasures(), schedMeasures(), simMeasures())
 	case suiteLearning:
-		return slices.Concat(engineMeasures(), deltaMeasures())
+		return slices.Concat(engineMeasures(), deltaMeasures(), activateMeasures())
 	}
 	return nil
 }
