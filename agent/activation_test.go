@@ -236,6 +236,19 @@ func TestCanaryRefuses(t *testing.T) {
 	}
 }
 
+// TestSameNetworkAgain: an update ends also when another has brought its network.
+func TestSameNetworkAgain(t *testing.T) {
+	w := newWorld(t, 0)
+	first := w.after(w.change(11, 2, nil))
+	r := w.after(w.change(12, 3, nil))
+	if r.Status != payload.StatusActive || r.Active != first.Active || r.ActiveVersion != 2 || !strings.Contains(r.Reason, "flies already") {
+		t.Errorf("receipt %+v", r)
+	}
+	if now := w.active(); now.Update != 11 || now.Version != 2 {
+		t.Errorf("active %+v, want it as it was", now)
+	}
+}
+
 func TestRecentPicturesAreBounded(t *testing.T) {
 	w := newWorld(t, 12)
 	w.cfg.Updates.Canary.Pictures = 3

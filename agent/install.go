@@ -72,6 +72,12 @@ func (a *Agent) advance(ctx context.Context, open *update, ready int) error {
 	if !ok {
 		return a.refuse(m, fmt.Sprintf("%v: it is for %v, active is %v", delta.ErrWrongBase, open.steps[0].meta.Base, active.Hash))
 	}
+	if from == len(open.steps) && active.Update != m.Update {
+		// Another update has brought the same network.
+		r := a.receipt(m.Update, m.Version, payload.StatusActive, fmt.Sprintf("its network flies already, as version %d", active.Version))
+		r.Step = uint32(from - 1)
+		return a.conclude(r)
+	}
 	to := open.usable(from, ready)
 	if to > from && to > open.done.Failed {
 		reason, err := a.install(ctx, open, base, from, to)

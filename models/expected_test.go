@@ -38,7 +38,7 @@ func TestExpectedNoticesChanges(t *testing.T) {
 		}, false},
 		"one filter off": {func(out []Tensor) {
 			for i, c := 0, out[1].Channel(77); i < len(c); i++ {
-				c[i] += 1
+				c[i]++
 			}
 		}, true},
 		"one value far off":    {func(out []Tensor) { out[0].Data[4000] = 1000 }, true},

@@ -33,7 +33,7 @@ type Report struct {
 	ByPhase    map[Phase]int // all, also those that came behind the end
 	Active     int           // updates that ended with the new network active
 	Refused    int           // with a refusal
-	RolledBack int           // with a return
+	RolledBack int           // were taken out of use later: the kills looked like those of a faulty network
 	// Start and Duration are the medians of undisturbed activations: from the start
 	// of the process until its engine starts, and from then to the receipt.
 	Start, Duration time.Duration
@@ -89,6 +89,7 @@ func Kill(ctx context.Context, o Options) (report *Report, err error) {
 			return nil, err
 		}
 	}
+	t.report.RolledBack = t.station.count(payload.StatusRolledBack)
 	return &t.report, nil
 }
 
@@ -216,7 +217,7 @@ func (t *trial) finish(ctx context.Context, p *process, update uint64) (payload.
 	r, err := t.station.ended(ctx, update)
 	if err != nil {
 		_, killed := p.kill()
-		return r, errors.Join(err, killed)
+		return r, fmt.Errorf("%w; the satellite said:\n%s", errors.Join(err, killed), p.lastWords())
 	}
 	return r, nil
 }
@@ -280,8 +281,6 @@ func (t *trial) judge(ctx context.Context, base, next models.Hash, fails bool, r
 		}
 	case payload.StatusRefused:
 		t.report.Refused++
-	case payload.StatusRolledBack:
-		t.report.RolledBack++
 	}
 	if r.Status != payload.StatusActive && r.Reason == "" {
 		t.report.Failures = append(t.report.Failures, fmt.Sprintf("update %d ended without a reason: %+v", r.Update, r))

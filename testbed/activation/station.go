@@ -102,6 +102,19 @@ func (s *station) said(update uint64) []payload.Receipt {
 	return slices.DeleteFunc(slices.Clone(s.receipts), func(r payload.Receipt) bool { return r.Update != update })
 }
 
+// count returns about how many updates a receipt of a status came.
+func (s *station) count(status payload.Status) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	updates := map[uint64]bool{}
+	for _, r := range s.receipts {
+		if r.Status == status {
+			updates[r.Update] = true
+		}
+	}
+	return len(updates)
+}
+
 // ended waits for the receipt that ends an update.
 func (s *station) ended(ctx context.Context, update uint64) (payload.Receipt, error) {
 	for {
