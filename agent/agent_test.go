@@ -488,6 +488,26 @@ func TestKilledInRollback(t *testing.T) {
 	}
 }
 
+// TestLetterThatTakesTheNextOnesPlace: a payload that is queued again while it is
+// being sent stays queued, whatever the order.
+func TestLetterThatTakesTheNextOnesPlace(t *testing.T) {
+	o, err := newOutbox(agenttest.TempDir(t), durable.Disk{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := o.write("receipt", 0, []byte("payload"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.add(l)
+	sent, _ := o.first()
+	o.add(l)
+	o.drop(sent)
+	if n, _, _ := o.pending(); n != 1 {
+		t.Errorf("%d payloads wait, want the one that was queued again", n)
+	}
+}
+
 func TestRejectedPayloadIsKeptAside(t *testing.T) {
 	w := newWorld(t, 0)
 	client := w.mission.Open(satellite(), agenttest.NewFuse(-1))

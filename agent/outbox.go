@@ -28,6 +28,7 @@ type letter struct {
 	key     string
 	samples int
 	size    int64
+	serial  uint64 // tells it from another of the same key, once it is queued
 }
 
 func (l letter) name() string { return fmt.Sprintf("%s-%d.cbor", l.key, l.samples) }
@@ -56,8 +57,9 @@ type outbox struct {
 	wake chan struct{} // a letter was added
 	room chan struct{} // a letter left
 
-	mu      sync.Mutex // guards letters
+	mu      sync.Mutex // guards what follows
 	letters []letter
+	serial  uint64 // of the letter queued last
 }
 
 // newOutbox opens the folder at dir. keep says which of the letters found there
@@ -105,6 +107,8 @@ func (o *outbox) write(key string, samples int, data []byte) (letter, error) {
 // add queues a written letter. One of the same key takes its place.
 func (o *outbox) add(l letter) {
 	o.mu.Lock()
+	o.serial++
+	l.serial = o.serial
 	o.letters = slices.DeleteFunc(o.letters, func(have letter) bool { return have.key == l.key })
 	at, _ := slices.BinarySearchFunc(o.letters, l.key, func(have letter, key string) int { return cmp.Compare(have.key, key) })
 	o.letters = slices.Insert(o.letters, at, l)
