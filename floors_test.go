@@ -34,6 +34,7 @@ func floors() map[string]int {
 		"perigee/convergence/nodecert": 2,
 		"perigee/models/darknet":       2,
 		"perigee/models/delta":         2,
+		"perigee/models/gate":          2,
 		"perigee/models/labels":        2,
 		"perigee/models/mining":        2,
 		"perigee/models/onnx":          2,

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"slices"
 
 	"perigee/agent/durable"
 	"perigee/models"
 	"perigee/models/delta"
+	"perigee/models/gate"
 	"perigee/models/payload"
 )
 
@@ -58,36 +60,50 @@ func (g *Ground) encodings() ([]delta.Encoding, error) {
 	return delta.AdvisedSteps(g.cfg.Train.Rank), nil
 }
 
-// evaluate scores the old network and that of every step on the held-out samples.
+// evaluate judges the old network and that of every step on the held-out samples.
 func (g *Ground) evaluate(ctx context.Context) error {
 	next := g.state
 	next.Steps = slices.Clone(next.Steps)
-	hashes, scores := []models.Hash{next.Base}, []*models.Score{&next.Old}
-	for i := range next.Steps {
-		hashes, scores = append(hashes, next.Steps[i].Result), append(scores, &next.Steps[i].Score)
+	base, err := models.ReadFile(g.modelPath(next.Base))
+	if err != nil {
+		return &roundError{err}
 	}
-	for i, hash := range hashes {
-		n, err := models.ReadFile(g.modelPath(hash))
+	old, score, err := g.judge(ctx, base, 0, 1+len(next.Steps))
+	if err != nil {
+		return &roundError{err}
+	}
+	next.Old = score
+	for i := range next.Steps {
+		s := &next.Steps[i]
+		n, err := models.ReadFile(g.modelPath(s.Result))
 		if err != nil {
 			return &roundError{err}
 		}
-		if *scores[i], err = g.score(ctx, n, i, len(hashes)); err != nil {
+		var side gate.Side
+		side, s.Score, err = g.judge(ctx, n, i+1, 1+len(next.Steps))
+		switch {
+		case errors.Is(err, errOutput):
+			s.Score, s.Gate = models.Score{}, g.cfg.gate().Refuse(err.Error())
+		case err != nil:
 			return &roundError{err}
+		default:
+			s.Gate = g.cfg.gate().Decide(old, side)
 		}
 	}
 	next.Steps = worthSending(next.Steps)
 	last := next.Steps[len(next.Steps)-1]
-	next.Stage, next.Candidate, next.New = StageGate, last.Result, last.Score
+	next.Stage, next.Candidate, next.New, next.Gate = StageGate, last.Result, last.Score, last.Gate
 	next.Bytes = total(next.Steps)
 	return g.save(next)
 }
 
 // worthSending leaves out the steps behind the first that is judged no worse than
-// the last: they cost time on the link and gain nothing that can be shown.
+// the last and passes the gate if that does: they cost time on the link and gain
+// nothing that can be shown.
 func worthSending(steps []Step) []Step {
-	last := steps[len(steps)-1].Score.F1
+	last := &steps[len(steps)-1]
 	for i := range steps {
-		if steps[i].Score.F1 >= last {
+		if s := &steps[i]; s.Score.F1 >= last.Score.F1 && (s.Gate.Passed || !last.Gate.Passed) {
 			return steps[:i+1]
 		}
 	}
@@ -112,7 +128,7 @@ func (g *Ground) sign(ctx context.Context, next *state) error {
 	next.Steps = slices.Clone(next.Steps)
 	for i := range next.Steps {
 		s := &next.Steps[i]
-		s.Draft = i < len(next.Steps)-1 && !g.passes(s.Score)
+		s.Draft = i < len(next.Steps)-1 && !s.Gate.Passed
 		data, err := durable.Read(g.stepPath(i), payload.MaxUpdate)
 		if err != nil {
 			return &roundError{err}

@@ -13,24 +13,27 @@ import (
 	"perigee/agent/durable"
 	"perigee/models"
 	"perigee/models/delta"
+	"perigee/models/gate"
 	"perigee/models/payload"
 )
 
 func TestWorthSending(t *testing.T) {
 	for name, test := range map[string]struct {
-		f1   []float32
-		want int
+		f1     []float32
+		passed []bool
+		want   int
 	}{
-		"better and better":  {[]float32{0.7, 0.8, 0.9}, 3},
-		"nothing gained":     {[]float32{0.7, 0.9, 0.9}, 2},
-		"worse at the end":   {[]float32{0.9, 0.8, 0.85}, 1},
-		"only one":           {[]float32{0.2}, 1},
-		"dip in the middle":  {[]float32{0.7, 0.6, 0.9}, 3},
-		"nothing ever found": {[]float32{0, 0}, 1},
+		"better and better":        {[]float32{0.7, 0.8, 0.9}, []bool{true, true, true}, 3},
+		"nothing gained":           {[]float32{0.7, 0.9, 0.9}, []bool{true, true, true}, 2},
+		"worse at the end":         {[]float32{0.9, 0.8, 0.85}, []bool{true, true, true}, 1},
+		"only one":                 {[]float32{0.2}, []bool{false}, 1},
+		"dip in the middle":        {[]float32{0.7, 0.6, 0.9}, []bool{true, true, true}, 3},
+		"nothing ever found":       {[]float32{0, 0}, []bool{false, false}, 1},
+		"better, but a class lost": {[]float32{0.9, 0.8, 0.85}, []bool{false, true, true}, 3},
 	} {
 		var steps []Step
-		for _, f1 := range test.f1 {
-			steps = append(steps, Step{Score: models.Score{F1: f1}})
+		for i, f1 := range test.f1 {
+			steps = append(steps, Step{Score: models.Score{F1: f1}, Gate: gate.Decision{Passed: test.passed[i]}})
 		}
 		if got := len(worthSending(steps)); got != test.want {
 			t.Errorf("%s: %d steps are sent, want %d", name, got, test.want)
@@ -43,7 +46,6 @@ func TestWorthSending(t *testing.T) {
 func TestChangeGoesInSteps(t *testing.T) {
 	w := newWorld(t, 2)
 	w.cfg.Delta.Steps = []string{"int2", "int3", "int4"}
-	w.cfg.Deploy.Threshold = 0.1
 	trusted, private := w.keys()
 	w.cfg.Delta.Key = private
 	g, client := w.open(agenttest.NewFuse(-1))
@@ -63,8 +65,8 @@ func TestChangeGoesInSteps(t *testing.T) {
 	if err := g.build(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for i, f1 := range []float32{0.55, 0.7, 0.8} {
-		g.state.Steps[i].Score = models.Score{F1: f1, Threshold: 0.3}
+	for i, passed := range []bool{false, true, true} {
+		g.state.Steps[i].Score.Threshold, g.state.Steps[i].Gate.Passed = 0.3, passed
 	}
 	next := g.state
 	if err := g.sign(t.Context(), &next); err != nil {

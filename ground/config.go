@@ -9,6 +9,7 @@ import (
 	"perigee/bundle/dtntime"
 	"perigee/models"
 	"perigee/models/delta"
+	"perigee/models/gate"
 	"perigee/models/payload"
 	"perigee/models/train"
 )
@@ -61,16 +62,17 @@ type SampleConfig struct {
 	HeldOut float64 `toml:"held_out"`
 }
 
-// TriggerConfig says when a round of training begins, in Sedna's words.
-type TriggerConfig struct {
-	NumOfSamples int `toml:"num_of_samples"` // labelled samples since the last round; 40
-}
-
-// DeployConfig says when a trained network may fly, in Sedna's words: Metric,
-// new minus old on the held-out samples, must exceed Threshold.
+// DeployConfig says when a trained network may fly, in Sedna's words: the lower
+// end of the confidence interval of the metric, on the held-out samples, must
+// meet Condition.
 type DeployConfig struct {
-	Metric    string  `toml:"metric"`    // f1_delta
-	Threshold float64 `toml:"threshold"` // 0.1
+	Condition  gate.Condition `toml:"condition"`  // f1_delta > 0.1
+	Confidence float64        `toml:"confidence"` // of the interval, two-sided; 0.95
+	Resamples  int            `toml:"resamples"`  // drawings that the interval comes from; 2000
+	// ClassMargin is what the F1 of a class may lose at most; 0.1.
+	ClassMargin float64 `toml:"class_margin"`
+	// Pictures is how many held-out samples must be there to judge; 8.
+	Pictures int `toml:"pictures"`
 	// GoldenF1 is the lowest F1 that the network must reach in the satellite's
 	// self-test, besides the satellite's own limit; 0.
 	GoldenF1 float32 `toml:"golden_f1"`
@@ -79,9 +81,6 @@ type DeployConfig struct {
 	// refuses it when something else comes out. Default: none.
 	Golden string `toml:"golden"`
 }
-
-// MetricF1Delta is the metric of DeployConfig.
-const MetricF1Delta = "f1_delta"
 
 // TrainConfig steers training.
 type TrainConfig struct {
@@ -145,9 +144,12 @@ func DefaultConfig() Config {
 		ModelHead:  13,
 		LabelEvery: 2 * dtntime.Second,
 		Samples:    SampleConfig{Max: 4000, HeldOut: 0.2},
-		Trigger:    TriggerConfig{NumOfSamples: 40},
-		Deploy:     DeployConfig{Metric: MetricF1Delta, Threshold: 0.1},
-		Train:      TrainConfig{Epochs: 30, LearningRate: 0.003, Batch: 8, Rank: 2, Layers: LayersAll, Seed: 1, Threads: 2, Replay: 0.25, Check: 0.1, MaxSamples: 200},
+		Trigger:    TriggerConfig{Condition: gate.Condition{Operator: ">=", Threshold: 40, Metric: MetricNumOfSamples}},
+		Deploy: DeployConfig{
+			Condition:  gate.Condition{Operator: ">", Threshold: 0.1, Metric: "f1_delta"},
+			Confidence: 0.95, Resamples: 2000, ClassMargin: 0.1, Pictures: 8,
+		},
+		Train: TrainConfig{Epochs: 30, LearningRate: 0.003, Batch: 8, Rank: 2, Layers: LayersAll, Seed: 1, Threads: 2, Replay: 0.25, Check: 0.1, MaxSamples: 200},
 		Send: SendConfig{
 			PartBytes: 16 << 10, Lifetime: week, Priority: bundle.PriorityNormal,
 			ReceiptTimeout: week, Retry: 2 * dtntime.Second,
@@ -174,16 +176,15 @@ func (c *Config) validate() error {
 		return fmt.Errorf("samples.held_out is %v, want above 0 and below 1", c.Samples.HeldOut)
 	case c.Samples.Max < 2*c.Train.MaxSamples || c.Samples.Max > maxKept:
 		return fmt.Errorf("samples.max is %d, want twice train.max_samples = %d to %d", c.Samples.Max, c.Train.MaxSamples, maxKept)
-	case c.Trigger.NumOfSamples < 2 || c.Trigger.NumOfSamples > c.Train.MaxSamples:
-		return fmt.Errorf("trigger.num_of_samples is %d, want 2 to train.max_samples = %d", c.Trigger.NumOfSamples, c.Train.MaxSamples)
-	case c.Deploy.Metric != MetricF1Delta:
-		return fmt.Errorf("deploy.metric %q is unknown; use %q", c.Deploy.Metric, MetricF1Delta)
-	case !(c.Deploy.Threshold >= -1 && c.Deploy.Threshold <= 1):
-		return fmt.Errorf("deploy.threshold is %v, want -1 to 1", c.Deploy.Threshold)
+	case c.Deploy.Pictures > c.Train.MaxSamples:
+		return fmt.Errorf("deploy.pictures is %d, want 1 to train.max_samples = %d", c.Deploy.Pictures, c.Train.MaxSamples)
 	case !(c.Deploy.GoldenF1 >= 0 && c.Deploy.GoldenF1 <= 1):
 		return fmt.Errorf("deploy.golden_f1 is %v, want 0 to 1", c.Deploy.GoldenF1)
 	}
-	return cmp.Or(c.validateTrain(), c.validateSend(), c.validateSatellites())
+	if err := c.gate().Validate(); err != nil {
+		return fmt.Errorf("deploy.%w", err)
+	}
+	return cmp.Or(c.Trigger.validate(c.Samples.Max), c.validateTrain(), c.validateSend(), c.validateSatellites())
 }
 
 func (c *Config) validateTrain() error {

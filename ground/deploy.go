@@ -2,6 +2,7 @@ package ground
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,11 +17,11 @@ import (
 // gate decides whether the new network may fly, and to whom it goes.
 func (g *Ground) gate(ctx context.Context) error {
 	s := &g.state
-	passed := g.passes(s.New)
-	g.log.Info("gate", "version", s.Version, "f1_old", s.Old.F1, "f1_new", s.New.F1, "limit", g.cfg.Deploy.Threshold, "passed", passed)
-	if !passed {
-		reason := fmt.Sprintf("%s is %.3f, want above %.3f", g.cfg.Deploy.Metric, s.New.F1-s.Old.F1, g.cfg.Deploy.Threshold)
-		return g.endRound(OutcomeGate, reason)
+	d := &s.Gate
+	g.log.Info("gate", "version", s.Version, "f1_old", s.Old.F1, "f1_new", s.New.F1, "metric", d.Condition.Metric,
+		"value", d.Value, "low", d.Low, "high", d.High, "limit", d.Condition.Threshold, "passed", d.Passed, "reason", d.Reason)
+	if !d.Passed {
+		return g.endRound(OutcomeGate, cmp.Or(d.Reason, "the network was not judged"))
 	}
 	next := g.state
 	next.Targets = nil

@@ -42,7 +42,7 @@ func TestRoundIsDeployed(t *testing.T) {
 	if found, err := durable.ReadJSON(filepath.Join(w.cfg.DataDir, "reports", "1.json"), maxStateFile, &report); err != nil || !found {
 		t.Fatalf("no report: %v", err)
 	}
-	if report.Outcome != OutcomeDeployed || !report.Passed || report.Learn+report.Check+report.Judge != 12 || report.Judge == 0 || report.Old.Threshold == 0 {
+	if report.Outcome != OutcomeDeployed || !report.Gate.Passed || report.Learn+report.Check+report.Judge != 12 || report.Judge == 0 || report.Old.Threshold == 0 {
 		t.Errorf("report %+v", report)
 	}
 	var status Progress
@@ -56,7 +56,7 @@ func TestRoundIsDeployed(t *testing.T) {
 
 func TestGateStops(t *testing.T) {
 	w := newWorld(t, 10)
-	w.cfg.Deploy.Threshold = 1
+	w.cfg.Deploy.Condition.Threshold = 1
 	w.downlink(serviceSamples, w.batch(0, 0, 10))
 	w.runAll(w.rounds(1))
 	if r := w.state().Rounds[0]; r.Outcome != OutcomeGate || !strings.Contains(r.Reason, "f1_delta") {
@@ -93,7 +93,7 @@ func TestNoReceiptInTime(t *testing.T) {
 
 func TestSecondRoundStartsFromTheFirst(t *testing.T) {
 	w := newWorld(t, 20)
-	w.cfg.Trigger.NumOfSamples = 10
+	w.cfg.Trigger.Condition.Threshold = 10
 	w.downlink(serviceSamples, w.batch(0, 0, 10))
 	w.runAll(w.answering(payload.StatusActive, w.rounds(1)))
 	first := w.state().Rounds[0]

@@ -13,6 +13,7 @@ import (
 	"perigee/bundle/dtntime"
 	"perigee/models"
 	"perigee/models/delta"
+	"perigee/models/gate"
 	"perigee/models/payload"
 )
 
@@ -30,16 +31,17 @@ type state struct {
 	// Of the running round.
 	Base models.Hash `json:"base"`
 	sides
-	Candidate models.Hash  `json:"candidate"`
-	Backbone  models.Hash  `json:"backbone"`
-	Steps     []Step       `json:"steps,omitempty"`
-	Bytes     int64        `json:"bytes,omitempty"` // of the change of model
-	Old       models.Score `json:"old"`
-	New       models.Score `json:"new"`
-	Update    uint64       `json:"update,omitempty"`
-	Targets   []target     `json:"targets,omitempty"`
-	PartBytes int          `json:"part_bytes,omitempty"` // data of a part at most
-	Deadline  dtntime.Time `json:"deadline,omitempty"`   // for receipts
+	Candidate models.Hash   `json:"candidate"`
+	Backbone  models.Hash   `json:"backbone"`
+	Steps     []Step        `json:"steps,omitempty"`
+	Bytes     int64         `json:"bytes,omitempty"` // of the change of model
+	Old       models.Score  `json:"old"`
+	New       models.Score  `json:"new"`
+	Gate      gate.Decision `json:"gate"`
+	Update    uint64        `json:"update,omitempty"`
+	Targets   []target      `json:"targets,omitempty"`
+	PartBytes int           `json:"part_bytes,omitempty"` // data of a part at most
+	Deadline  dtntime.Time  `json:"deadline,omitempty"`   // for receipts
 
 	Announced models.Hash `json:"announced"` // the last network that was sent
 	Rounds    []Round     `json:"rounds,omitempty"`
@@ -47,11 +49,12 @@ type state struct {
 
 // Step is one of the steps that a change of network goes in.
 type Step struct {
-	Encoding string       `json:"encoding"`
-	Result   models.Hash  `json:"result"`
-	Bytes    int64        `json:"bytes"`
-	Score    models.Score `json:"score"`
-	Draft    bool         `json:"draft"` // satellites may not use it
+	Encoding string        `json:"encoding"`
+	Result   models.Hash   `json:"result"`
+	Bytes    int64         `json:"bytes"`
+	Score    models.Score  `json:"score"`
+	Gate     gate.Decision `json:"gate"`
+	Draft    bool          `json:"draft"` // satellites may not use it
 }
 
 // target is a satellite that the update is addressed to.
@@ -102,7 +105,7 @@ func (g *Ground) save(next state) error {
 	}
 	g.state = next
 	g.setBusy(&next)
-	g.publish(func(p *Progress) { p.Done, p.Of, p.Loss, p.CheckLoss, p.Left = 0, 0, 0, 0, 0 })
+	g.publish(func(p *Progress) { p.Done, p.Of, p.Loss, p.CheckLoss, p.Left, p.Waiting = 0, 0, 0, 0, 0, "" })
 	return nil
 }
 
@@ -147,9 +150,11 @@ func (g *Ground) collect(ctx context.Context) error {
 		}
 		_, _, fresh, _ := g.library.tally(g.state.Consumed)
 		s, last := g.library.newest(g.state.Learned, &g.cfg)
-		if fresh >= g.cfg.Trigger.NumOfSamples && len(s.Learn) > 0 && len(s.Judge) > 0 {
+		waiting := g.awaited(fresh, &s)
+		if waiting == "" {
 			return g.begin(s, last)
 		}
+		g.publish(func(p *Progress) { p.Waiting = waiting })
 		if err := g.waitFor(ctx, g.cfg.LabelEvery.Std()); err != nil {
 			return err
 		}
@@ -264,32 +269,23 @@ func (g *Ground) endRound(outcome, reason string) error {
 // Report is reports/VERSION.json: how a network was judged and what became of it.
 type Report struct {
 	Round
-	Learn  int          `json:"samples_trained"`
-	Replay int          `json:"samples_replayed"`
-	Check  int          `json:"samples_checked"`
-	Judge  int          `json:"samples_held_out"`
-	Metric string       `json:"metric"`
-	Delta  float64      `json:"metric_value"`
-	Limit  float64      `json:"metric_limit"` // that Delta must exceed
-	Passed bool         `json:"passed"`
-	Old    models.Score `json:"old"`
-	New    models.Score `json:"new"`
-	Steps  []Step       `json:"steps,omitempty"`
-	Update uint64       `json:"update,omitempty"`
+	Learn  int           `json:"samples_trained"`
+	Replay int           `json:"samples_replayed"`
+	Check  int           `json:"samples_checked"`
+	Judge  int           `json:"samples_held_out"`
+	Gate   gate.Decision `json:"gate"`
+	Old    models.Score  `json:"old"`
+	New    models.Score  `json:"new"`
+	Steps  []Step        `json:"steps,omitempty"`
+	Update uint64        `json:"update,omitempty"`
 }
 
 func (g *Ground) report(r Round) error {
 	s := &g.state
-	gain := float64(s.New.F1) - float64(s.Old.F1)
 	return g.disk.WriteJSON(g.path("reports", fmt.Sprintf("%d.json", r.Version)), Report{
-		Round: r, Learn: len(s.Learn), Replay: len(s.Replay), Check: len(s.Check), Judge: len(s.Judge), Metric: g.cfg.Deploy.Metric, Delta: gain,
-		Limit: g.cfg.Deploy.Threshold, Passed: g.passes(s.New), Old: s.Old, New: s.New, Steps: s.Steps, Update: s.Update,
+		Round: r, Learn: len(s.Learn), Replay: len(s.Replay), Check: len(s.Check), Judge: len(s.Judge),
+		Gate: s.Gate, Old: s.Old, New: s.New, Steps: s.Steps, Update: s.Update,
 	})
-}
-
-// passes is the gate for a network with this score.
-func (g *Ground) passes(s models.Score) bool {
-	return float64(s.F1)-float64(g.state.Old.F1) > g.cfg.Deploy.Threshold
 }
 
 // clean removes what no later round needs: features above a bound, networks that

@@ -54,12 +54,14 @@ type Progress struct {
 	Stage    Stage        `json:"stage"`
 	Received int          `json:"samples_received"`
 	// Duplicates is how often a sample came that was there.
-	Duplicates int     `json:"samples_duplicate"`
-	Labelled   int     `json:"samples_labelled"`
-	Fresh      int     `json:"samples_fresh"` // labelled since the last round
-	Done       int     `json:"done"`          // steps of the stage: samples, epochs, parts or receipts
-	Of         int     `json:"of"`
-	Loss       float64 `json:"loss,omitempty"` // of the last epoch
+	Duplicates int `json:"samples_duplicate"`
+	Labelled   int `json:"samples_labelled"`
+	Fresh      int `json:"samples_fresh"` // labelled since the last round
+	// Waiting says what the next round waits for.
+	Waiting string  `json:"waiting,omitempty"`
+	Done    int     `json:"done"` // steps of the stage: samples, epochs, parts or receipts
+	Of      int     `json:"of"`
+	Loss    float64 `json:"loss,omitempty"` // of the last epoch
 	// CheckLoss is that on the samples that end the training, and Left how long
 	// the training takes yet.
 	CheckLoss  float64          `json:"check_loss,omitempty"`

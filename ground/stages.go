@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"perigee/models"
+	"perigee/models/gate"
 )
 
 // lowest is the lowest score at which detections are looked at to find the best
@@ -60,10 +61,11 @@ func (g *Ground) storeModel(path string, n *models.Network) error {
 	return g.disk.With(path, func(path string) error { return models.WriteFile(path, n) })
 }
 
-// score returns the F1 at its best threshold of the network with this number, of
-// so many that are judged.
-func (g *Ground) score(ctx context.Context, n *models.Network, number, networks int) (models.Score, error) {
-	var judged []models.Judged
+// judge returns what the network with this number, of so many that are judged,
+// finds in the held-out samples, and its F1 at its best threshold. The error
+// wraps errOutput when the network computes what is not finite.
+func (g *Ground) judge(ctx context.Context, n *models.Network, number, networks int) (gate.Side, models.Score, error) {
+	var side gate.Side
 	err := g.withEngine(n, func(e models.Engine) error {
 		for i, id := range g.state.Judge {
 			k, ok := g.library.get(id)
@@ -72,15 +74,20 @@ func (g *Ground) score(ctx context.Context, n *models.Network, number, networks 
 			}
 			found, err := g.detect(ctx, e, id)
 			if err != nil {
-				return err
+				return fmt.Errorf("sample %v: %w", id, err)
 			}
-			judged = append(judged, models.Judged{Truth: k.Truth, Found: found})
+			side.Pictures = append(side.Pictures, models.Judged{Truth: k.Truth, Found: found})
 			g.publish(func(p *Progress) { p.Done, p.Of = number*len(g.state.Judge)+i+1, networks*len(g.state.Judge) })
 		}
 		return nil
 	})
-	return models.BestF1(judged, models.MatchIoU), err
+	score := models.BestF1(side.Pictures, models.MatchIoU)
+	side.Threshold = score.Threshold
+	return side, score, err
 }
+
+// errOutput is wrapped by errors about a network that computes what is not finite.
+var errOutput = errors.New("an output of the network is not finite")
 
 func (g *Ground) detect(ctx context.Context, e models.Engine, id models.Hash) ([]models.Detection, error) {
 	f, err := g.featuresOf(ctx, e, id)
@@ -90,6 +97,13 @@ func (g *Ground) detect(ctx context.Context, e models.Engine, id models.Hash) ([
 	outputs, err := e.Head(ctx, f)
 	if err != nil {
 		return nil, err
+	}
+	for _, o := range outputs {
+		for _, v := range o.Data {
+			if v-v != 0 {
+				return nil, errOutput
+			}
+		}
 	}
 	found, err := e.Network().Decode(outputs, lowest)
 	if err != nil {

@@ -47,9 +47,10 @@ func newWorld(t *testing.T, pictures int) *world {
 	c.Model = agenttest.WriteModel(t, w.base)
 	c.LabelEvery = 2 * dtntime.Millisecond
 	c.Samples.HeldOut = 0.4
-	c.Trigger.NumOfSamples = pictures
+	c.Trigger.Condition.Threshold = float64(pictures)
 	c.Train.Epochs, c.Train.Threads = 2, 1
-	c.Deploy.Threshold = -1
+	c.Deploy.Condition.Threshold, c.Deploy.ClassMargin = -1, 1
+	c.Deploy.Resamples, c.Deploy.Pictures = 100, 1
 	c.Send.PartBytes = 256
 	c.Send.Retry = dtntime.Millisecond
 	w.cfg = c

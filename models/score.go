@@ -88,19 +88,29 @@ func judge(pictures []Judged, iou float32) ([]verdict, int) {
 	objects := 0
 	for _, p := range pictures {
 		objects += len(p.Truth)
-		found := slices.Clone(p.Found)
-		SortDetections(found)
-		taken := make([]bool, len(p.Truth))
-		for _, d := range found {
-			match := bestMatch(p.Truth, taken, d, iou)
-			if match >= 0 {
-				taken[match] = true
-			}
-			verdicts = append(verdicts, verdict{score: d.Score, hit: match >= 0})
+		found, hits := Match(p, iou)
+		for i, d := range found {
+			verdicts = append(verdicts, verdict{score: d.Score, hit: hits[i]})
 		}
 	}
 	slices.SortStableFunc(verdicts, func(a, b verdict) int { return cmp.Compare(b.score, a.score) })
 	return verdicts, objects
+}
+
+// Match returns the detections of a picture, best first, and for each whether it
+// found an object: each matches the object of its class not yet matched that it
+// overlaps most, if by at least iou.
+func Match(p Judged, iou float32) (found []Detection, hits []bool) {
+	found = slices.Clone(p.Found)
+	SortDetections(found)
+	hits = make([]bool, len(found))
+	taken := make([]bool, len(p.Truth))
+	for i, d := range found {
+		if match := bestMatch(p.Truth, taken, d, iou); match >= 0 {
+			taken[match], hits[i] = true, true
+		}
+	}
+	return found, hits
 }
 
 func bestMatch(truth []Truth, taken []bool, d Detection, iou float32) int {

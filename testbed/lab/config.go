@@ -39,8 +39,8 @@ func (w *world) groundConfig(listen string) table {
 	c["link"] = []table{{"peer": satelliteNode.String(), "mode": "scheduled"}}
 	c["ground"] = table{
 		"satellites": []string{satelliteNode.String()}, "model": w.model, "labels": w.labels, "label_every": "500ms",
-		"trigger": table{"num_of_samples": s.Train.Samples},
-		"deploy":  table{"metric": "f1_delta", "threshold": s.Train.F1Delta, "golden": w.golden},
+		"trigger": table{"condition": table{"threshold": float64(s.Train.Samples)}},
+		"deploy":  table{"condition": table{"metric": "f1_delta", "threshold": s.Train.F1Delta}, "golden": w.golden},
 		"train": table{
 			"epochs": s.Train.Epochs, "learning_rate": s.Train.LearningRate, "batch": s.Train.Batch, "rank": s.Train.Rank,
 			"seed": s.Seed, "threads": 2, "max_samples": max(s.Scenes.Sharp+s.Scenes.Drifted, s.Train.Samples),
