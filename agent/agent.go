@@ -30,7 +30,6 @@ import (
 	"perigee/models"
 	"perigee/models/delta"
 	"perigee/models/golden"
-	"perigee/models/mining"
 )
 
 // Service numbers of the applications under their node (ipn:N.SERVICE).
@@ -161,10 +160,13 @@ func (a *Agent) prepare(ctx context.Context) error {
 	if err := a.prepareMiner(); err != nil {
 		return err
 	}
+	if err := a.prepareChooser(n); err != nil {
+		return err
+	}
 	if err := a.prepareRunner(ctx, n); err != nil {
 		return err
 	}
-	a.miner.runner = a.runner
+	a.miner.runner, a.runner.sketches = a.runner, a.cfg.Select.Sketches()
 	if len(a.keys) == 0 && !a.cfg.Updates.AllowUnsigned {
 		a.log.Warn("no keys: every update will be refused until updates.keys names the mission's, or updates.allow_unsigned is set")
 	}
@@ -222,10 +224,6 @@ func (a *Agent) prepareMiner() error {
 	if err != nil {
 		return err
 	}
-	filter, err := mining.New(a.cfg.Mining, a.stream())
-	if err != nil {
-		return err
-	}
 	// A batch that the state does not count yet is made again.
 	box, err := a.openOutbox("outbox", func(l letter) bool { return l.key < batchKey(state.Batch) })
 	if err != nil {
@@ -236,7 +234,7 @@ func (a *Agent) prepareMiner() error {
 		Lifetime: a.cfg.Batch.Lifetime, Priority: a.cfg.Batch.Priority,
 	}
 	a.miner = &miner{
-		cfg: &a.cfg, clock: a.clock, disk: a.disk, log: a.log, source: newSource(a.cfg.Source), filter: filter,
+		cfg: &a.cfg, clock: a.clock, disk: a.disk, log: a.log, source: newSource(a.cfg.Source),
 		outbox: box, open: filepath.Join(a.cfg.DataDir, "open"), state: state,
 	}
 	return a.miner.tidy()

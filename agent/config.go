@@ -38,6 +38,8 @@ type Config struct {
 	Source    SourceConfig    `toml:"source"`
 	Detect    DetectConfig    `toml:"detect"`
 	Mining    mining.Config   `toml:"mining"`
+	Select    SelectConfig    `toml:"select"`
+	Budget    BudgetConfig    `toml:"budget"`
 	Batch     BatchConfig     `toml:"batch"`
 	Telemetry TelemetryConfig `toml:"telemetry"`
 	Updates   UpdateConfig    `toml:"updates"`
@@ -203,6 +205,8 @@ func DefaultConfig() Config {
 		Source:    SourceConfig{Interval: dtntime.Second, MaxPictureBytes: 1 << 20},
 		Detect:    DetectConfig{Threshold: 0.25, NMS: 0.4, Threads: 1},
 		Mining:    mining.Config{Name: mining.IBT},
+		Select:    SelectConfig(mining.DefaultOptions()),
+		Budget:    BudgetConfig{Period: dtntime.Day},
 		Batch: BatchConfig{
 			Samples: 32, Bytes: 1 << 20, MaxWait: dtntime.Minute, Lifetime: week,
 			Priority: bundle.PriorityBulk, OutboxBytes: 64 << 20,
@@ -250,6 +254,9 @@ func (c *Config) validate() error {
 	}
 	if err := c.Mining.Validate(); err != nil {
 		return fmt.Errorf("mining: %w", err)
+	}
+	if err := cmp.Or(c.Select.validate(), c.Budget.validate()); err != nil {
+		return err
 	}
 	if err := c.validateAmounts(); err != nil {
 		return err

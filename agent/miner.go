@@ -26,6 +26,8 @@ type Counters struct {
 	Oversize   uint64 `json:"oversize"`    // pictures above the limit, left out
 	Broken     uint64 `json:"broken"`      // pictures that could not be read, left out
 	Closed     uint64 `json:"closed"`      // samples in closed batches
+	Repeats    uint64 `json:"repeats"`     // hard pictures that show what was sent before, left out
+	Spared     uint64 `json:"spared"`      // hard pictures for which the period's budget had no room, left out
 	// ClosedBytes is the payloads of the closed batches.
 	ClosedBytes uint64 `json:"closed_bytes"`
 }
@@ -38,6 +40,7 @@ type mined struct {
 	Bytes    int64         `json:"bytes,omitempty"`  // of their pictures
 	Opened   dtntime.Time  `json:"opened,omitempty"` // when the first one came
 	Counters Counters      `json:"counters"`
+	Spent    mining.Spent  `json:"spent"` // of the period's budget
 }
 
 // miner looks at pictures and batches the hard ones. A sample is a file of the
@@ -50,7 +53,7 @@ type miner struct {
 	disk   durable.Disk
 	log    *slog.Logger
 	source source
-	filter mining.Filter
+	chooser
 	runner *runner
 	outbox *outbox
 	open   string // folder of the open batch
@@ -141,7 +144,7 @@ func (m *miner) run(ctx context.Context) error {
 			return err
 		}
 		last = m.clock.Now()
-		if p == nil {
+		if p == nil || m.rests() {
 			continue
 		}
 		if err := m.process(ctx, p); err != nil {
@@ -193,20 +196,24 @@ func (m *miner) process(ctx context.Context, p *picture) error {
 	}
 	next.Counters.Taken++
 	next.Counters.TakenBytes += uint64(len(data))
-	verdict := m.filter.Judge(found)
-	m.log.Debug("picture seen", "picture", p.name, "objects", len(found), "hard", verdict.Hard, "value", verdict.Value)
-	if !verdict.Hard {
-		return m.save(next)
-	}
 	s := payload.NewSample(data)
 	s.Name, s.Taken, s.Model = shorten(p.name, payload.MaxName), p.taken, model
 	s.Found = found[:min(len(found), maxFound)]
-	s.Filter, s.Value = m.filter.Name(), verdict.Value
 	if s.Taken == 0 {
 		s.Taken = m.clock.Now()
 	}
-	next.Counters.Hard++
-	return m.add(next, s)
+	choice, chosen := m.choose(&next, &s, found)
+	if !chosen {
+		err = m.save(next)
+	} else {
+		err = m.add(next, s)
+	}
+	if err != nil {
+		return err
+	}
+	// Only now: what a crash has do again must not be taken for a repeat.
+	m.selector.Remember(choice, chosen)
+	return nil
 }
 
 func (m *miner) read(p *picture) ([]byte, error) {
@@ -272,11 +279,11 @@ func (m *miner) close() error {
 	if err != nil {
 		return fmt.Errorf("close batch %d: %w", now.Batch, err)
 	}
-	l, err := m.outbox.write(batchKey(now.Batch), len(batch.Samples), data)
+	l, err := m.outbox.writeValued(batchKey(now.Batch), len(batch.Samples), worthOf(batch.Samples), data)
 	if err != nil {
 		return err
 	}
-	next := mined{Cursor: now.Cursor, Batch: now.Batch + 1, Counters: now.Counters}
+	next := mined{Cursor: now.Cursor, Batch: now.Batch + 1, Counters: now.Counters, Spent: now.Spent}
 	next.Counters.Closed += uint64(len(batch.Samples))
 	next.Counters.ClosedBytes += uint64(len(data))
 	if err := m.save(next); err != nil {
@@ -289,5 +296,5 @@ func (m *miner) close() error {
 			return err
 		}
 	}
-	return nil
+	return m.keepMemory()
 }

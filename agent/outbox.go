@@ -23,24 +23,39 @@ import (
 const keepRejected = 16
 
 // letter is one payload that waits for the node. Its file name is
-// KEY-SAMPLES.cbor, so that what it holds is known without opening it.
+// KEY-SAMPLES.cbor, or KEY-SAMPLES.vVALUE.cbor when it has a value, so that what it
+// holds is known without opening it.
 type letter struct {
 	key     string
 	samples int
+	value   uint64 // of the bundle
 	size    int64
 	serial  uint64 // tells it from another of the same key, once it is queued
 }
 
-func (l letter) name() string { return fmt.Sprintf("%s-%d.cbor", l.key, l.samples) }
+func (l letter) name() string {
+	if l.value == 0 {
+		return fmt.Sprintf("%s-%d.cbor", l.key, l.samples)
+	}
+	return fmt.Sprintf("%s-%d.v%d.cbor", l.key, l.samples, l.value)
+}
 
-func parseLetter(name string) (letter, bool) {
+func parseLetter(name string) (l letter, ok bool) {
 	base, ok := strings.CutSuffix(name, ".cbor")
+	var err error
+	if rest, value, valued := strings.Cut(base, ".v"); valued {
+		base = rest
+		if l.value, err = strconv.ParseUint(value, 10, 64); err != nil {
+			return letter{}, false
+		}
+	}
 	at := strings.LastIndexByte(base, '-')
 	if !ok || at < 1 {
 		return letter{}, false
 	}
-	samples, err := strconv.Atoi(base[at+1:])
-	return letter{key: base[:at], samples: samples}, err == nil && samples >= 0
+	l.key = base[:at]
+	l.samples, err = strconv.Atoi(base[at+1:])
+	return l, err == nil && l.samples >= 0
 }
 
 // outbox is a folder of payloads on their way to the node, sent in order of
@@ -100,7 +115,12 @@ func newOutbox(dir string, disk durable.Disk, keep func(letter) bool) (*outbox, 
 
 // write makes a payload durable in the folder. It is sent only after add.
 func (o *outbox) write(key string, samples int, data []byte) (letter, error) {
-	l := letter{key: key, samples: samples, size: int64(len(data))}
+	return o.writeValued(key, samples, 0, data)
+}
+
+// writeValued is write for a payload that has a value.
+func (o *outbox) writeValued(key string, samples int, value uint64, data []byte) (letter, error) {
+	l := letter{key: key, samples: samples, value: value, size: int64(len(data))}
 	return l, o.disk.Write(filepath.Join(o.dir, l.name()), data)
 }
 
@@ -200,7 +220,7 @@ func (o *outbox) send(ctx context.Context, l letter) error {
 		return fmt.Errorf("send %s: %w", l.key, err)
 	}
 	out := o.out
-	out.Payload, out.Length = f, l.size
+	out.Payload, out.Length, out.Value = f, l.size, l.value
 	id, err := o.client.Send(ctx, out)
 	err = errors.Join(err, f.Close())
 	if errors.Is(err, app.ErrRejected) {

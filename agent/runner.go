@@ -28,6 +28,7 @@ type runner struct {
 	engine models.Engine
 	active flying
 	busy   dtntime.Duration // time spent looking at pictures
+	sight
 }
 
 // errGrave is wrapped by errors after which the agent cannot go on.
@@ -107,7 +108,7 @@ func (r *runner) run(ctx context.Context, tensor models.Tensor) ([]models.Detect
 	if r.active.Threshold > 0 {
 		options.Threshold = r.active.Threshold
 	}
-	return r.engine.Detect(ctx, tensor, options)
+	return r.see(ctx, tensor, options)
 }
 
 // goBack runs the network before the active one again.

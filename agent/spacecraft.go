@@ -17,6 +17,7 @@ type Spacecraft struct {
 	PanelW     float64          `toml:"panel_w"`     // power of the panels in the sun; 60
 	BusW       float64          `toml:"bus_w"`       // load that is always there; 22
 	ComputeW   float64          `toml:"compute_w"`   // further load while the network runs; 12
+	RadioJMB   float64          `toml:"radio_j_mb"`  // energy to send a megabyte, in J; 4
 	Seed       uint64           `toml:"seed"`        // phase of the orbit and noise of the sensors
 }
 
@@ -24,7 +25,7 @@ type Spacecraft struct {
 func DefaultSpacecraft() Spacecraft {
 	return Spacecraft{
 		Period: 94*dtntime.Minute + 36*dtntime.Second, Eclipse: 0.36,
-		CapacityWh: 118, PanelW: 60, BusW: 22, ComputeW: 12,
+		CapacityWh: 118, PanelW: 60, BusW: 22, ComputeW: 12, RadioJMB: 4,
 	}
 }
 
@@ -52,6 +53,9 @@ func (s Spacecraft) validate() error {
 		return fmt.Errorf("spacecraft.eclipse is %v, want 0 to below 1", s.Eclipse)
 	case !(s.CapacityWh > 0 && s.CapacityWh <= 1e6):
 		return fmt.Errorf("spacecraft.capacity_wh is %v, want above 0", s.CapacityWh)
+	}
+	if !(s.RadioJMB >= 0 && s.RadioJMB <= 1e6) {
+		return fmt.Errorf("spacecraft.radio_j_mb is %v, want 0 to 1000000", s.RadioJMB)
 	}
 	for _, w := range []float64{s.PanelW, s.BusW, s.ComputeW} {
 		if !(w >= 0 && w <= 1e6) {

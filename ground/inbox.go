@@ -53,7 +53,7 @@ func (g *Ground) keepSamples(from bundle.EID, data []byte) error {
 		s := &batch.Samples[i]
 		isNew, err := g.library.add(Sample{
 			ID: s.ID, Name: s.Name, Satellite: from, Taken: s.Taken, Received: g.clock.Now(),
-			Model: s.Model, Bytes: int64(len(s.Picture)), Found: s.Found,
+			Model: s.Model, Bytes: int64(len(s.Picture)), Worth: s.Worth, Found: s.Found,
 		}, s.Picture, g.isBusy)
 		if err != nil {
 			return err

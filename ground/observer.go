@@ -27,8 +27,9 @@ type Sample struct {
 	Satellite bundle.EID         `json:"satellite"`
 	Taken     dtntime.Time       `json:"taken"`
 	Received  dtntime.Time       `json:"received"`
-	Model     models.Hash        `json:"model"` // that was unsure
-	Bytes     int64              `json:"bytes"` // of the picture
+	Model     models.Hash        `json:"model"`           // that was unsure
+	Bytes     int64              `json:"bytes"`           // of the picture
+	Worth     uint32             `json:"worth,omitempty"` // what the satellite took it to be worth
 	Found     []models.Detection `json:"found"`
 }
 

@@ -37,6 +37,7 @@ const (
 	MaxUpdate     = 1 << 28 // bytes of a step
 	MaxDetections = 1024    // detections or labels of one picture
 	MaxVerdicts   = 1024    // verdicts in a batch
+	MaxWorth      = 1000    // of a sample
 	MaxName       = 128     // bytes of a name
 	MaxReason     = 256     // bytes of a reason
 	maxPartHead   = 4096    // bytes of a model part besides its data

@@ -30,7 +30,7 @@ func telemetry() *Telemetry {
 func sampleBatch() *SampleBatch {
 	first, second := NewSample([]byte("\xff\xd8 first \xff\xd9")), NewSample([]byte("second"))
 	first.Name, first.Taken, first.Model = "pass-7/0001", when, models.HashBytes([]byte("m"))
-	first.Filter, first.Value = "Threshold", 0.43
+	first.Filter, first.Value, first.Worth = "Threshold", 0.43, 570
 	first.Found = []models.Detection{
 		{Class: 8, Score: 0.51, Box: models.Box{X: 0.5, Y: 0.25, W: 0.1, H: 0.07}},
 		{Class: 4, Score: 0.35, Box: models.Box{X: -0.01, Y: 1, W: 0.1, H: 2}},
@@ -178,6 +178,7 @@ func TestLimits(t *testing.T) {
 		"wrong picture":      {batch(func(b *SampleBatch) { b.Samples[0].Picture = []byte("other") }), ErrMalformed},
 		"name too long":      {batch(func(b *SampleBatch) { b.Samples[0].Name = strings.Repeat("n", MaxName+1) }), ErrLimit},
 		"name not text":      {batch(func(b *SampleBatch) { b.Samples[0].Name = "\xff" }), ErrMalformed},
+		"worth too much":     {batch(func(b *SampleBatch) { b.Samples[0].Worth = MaxWorth + 1 }), ErrLimit},
 		"negative class":     {batch(func(b *SampleBatch) { b.Samples[0].Found[0].Class = -1 }), ErrMalformed},
 		"score no number":    {batch(func(b *SampleBatch) { b.Samples[0].Found[0].Score = nan }), ErrMalformed},
 		"box no number":      {batch(func(b *SampleBatch) { b.Samples[0].Found[0].Box.W = nan }), ErrMalformed},

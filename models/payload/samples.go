@@ -17,6 +17,7 @@ type Sample struct {
 	Model   models.Hash // network that looked
 	Filter  string      // filter that called it hard
 	Value   float64     // what that filter compared
+	Worth   uint32      // what it is worth to the ground, 0 (unknown) to MaxWorth
 }
 
 // NewSample returns a sample of picture with its ID.
@@ -38,6 +39,7 @@ type wireSample struct {
 	Model   models.Hash
 	Filter  string
 	Value   float64
+	Worth   uint32
 }
 
 type wireSampleBatch struct {
@@ -55,7 +57,7 @@ func (b *SampleBatch) Encode() ([]byte, error) {
 	for i, s := range b.Samples {
 		w.Samples[i] = wireSample{
 			ID: s.ID, Name: s.Name, Taken: s.Taken, Picture: s.Picture, Found: make([]wireDetection, len(s.Found)),
-			Model: s.Model, Filter: s.Filter, Value: s.Value,
+			Model: s.Model, Filter: s.Filter, Value: s.Value, Worth: s.Worth,
 		}
 		for j, d := range s.Found {
 			w.Samples[i].Found[j] = wireDetection{Class: uint32(d.Class), Score: d.Score, X: d.Box.X, Y: d.Box.Y, W: d.Box.W, H: d.Box.H}
@@ -74,7 +76,7 @@ func DecodeSampleBatch(data []byte) (*SampleBatch, error) {
 	for i, s := range w.Samples {
 		b.Samples[i] = Sample{
 			ID: s.ID, Name: s.Name, Taken: s.Taken, Picture: s.Picture, Found: make([]models.Detection, len(s.Found)),
-			Model: s.Model, Filter: s.Filter, Value: s.Value,
+			Model: s.Model, Filter: s.Filter, Value: s.Value, Worth: s.Worth,
 		}
 		for j, d := range s.Found {
 			b.Samples[i].Found[j] = models.Detection{Class: int(d.Class), Score: d.Score, Box: models.Box{X: d.X, Y: d.Y, W: d.W, H: d.H}}
@@ -114,6 +116,9 @@ func (s *Sample) check() error {
 		return err
 	}
 	if err := checkFinite("filter value", s.Value); err != nil {
+		return err
+	}
+	if err := checkCount("worth", int(s.Worth), MaxWorth); err != nil {
 		return err
 	}
 	if err := checkCount("detections", len(s.Found), MaxDetections); err != nil {
