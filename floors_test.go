@@ -72,6 +72,7 @@ func floors() map[string]int {
 		"perigee/bundle/app/apphttp":   5,
 		"perigee/bundle/app/dtn7agent": 5,
 		"perigee/agent/mail":           5, // shared by the two applications
+		"perigee/agent/record":         5, // shared with other applications on board
 		"perigee/agent/agenttest":      5,
 		"perigee/ground/uplink":        5,
 

@@ -24,12 +24,14 @@ import (
 
 	"perigee/agent/durable"
 	"perigee/agent/mail"
+	"perigee/agent/record"
 	"perigee/bundle"
 	"perigee/bundle/app"
 	"perigee/bundle/dtntime"
 	"perigee/models"
 	"perigee/models/delta"
 	"perigee/models/golden"
+	"perigee/models/payload"
 )
 
 // Service numbers of the applications under their node (ipn:N.SERVICE).
@@ -121,7 +123,7 @@ func (a *Agent) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, a.runner.engine.Close()) }()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, work := range []func(context.Context) error{
-		a.miner.run, a.miner.outbox.run, a.receipts.run, a.sendTelemetry, a.receiveUpdates, a.keepUpdates,
+		a.miner.run, a.miner.outbox.run, a.receipts.run, a.sendTelemetry, a.receiveUpdates, a.keepUpdates, a.receiveVerdicts,
 	} {
 		group.Go(func() error { return work(ctx) })
 	}
@@ -161,6 +163,9 @@ func (a *Agent) prepare(ctx context.Context) error {
 		return err
 	}
 	if err := a.prepareChooser(n); err != nil {
+		return err
+	}
+	if a.miner.record, err = record.Open(a.recordDir(), a.disk, a.cfg.Record.Max); err != nil {
 		return err
 	}
 	if err := a.prepareRunner(ctx, n); err != nil {

@@ -40,6 +40,7 @@ type Config struct {
 	Mining    mining.Config   `toml:"mining"`
 	Select    SelectConfig    `toml:"select"`
 	Budget    BudgetConfig    `toml:"budget"`
+	Record    RecordConfig    `toml:"record"`
 	Batch     BatchConfig     `toml:"batch"`
 	Telemetry TelemetryConfig `toml:"telemetry"`
 	Updates   UpdateConfig    `toml:"updates"`
@@ -207,6 +208,7 @@ func DefaultConfig() Config {
 		Mining:    mining.Config{Name: mining.IBT},
 		Select:    SelectConfig(mining.DefaultOptions()),
 		Budget:    BudgetConfig{Period: dtntime.Day},
+		Record:    RecordConfig{Max: 10_000},
 		Batch: BatchConfig{
 			Samples: 32, Bytes: 1 << 20, MaxWait: dtntime.Minute, Lifetime: week,
 			Priority: bundle.PriorityBulk, OutboxBytes: 64 << 20,
@@ -255,7 +257,7 @@ func (c *Config) validate() error {
 	if err := c.Mining.Validate(); err != nil {
 		return fmt.Errorf("mining: %w", err)
 	}
-	if err := cmp.Or(c.Select.validate(), c.Budget.validate()); err != nil {
+	if err := cmp.Or(c.Select.validate(), c.Budget.validate(), c.Record.validate()); err != nil {
 		return err
 	}
 	if err := c.validateAmounts(); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"perigee/agent/durable"
 	"perigee/agent/mail"
+	"perigee/agent/record"
 	"perigee/bundle/dtntime"
 	"perigee/models"
 	"perigee/models/mining"
@@ -56,6 +57,7 @@ type miner struct {
 	chooser
 	runner *runner
 	outbox *outbox
+	record *record.Book
 	open   string // folder of the open batch
 
 	mu    sync.Mutex // guards state against readers; only the miner's goroutine writes
@@ -203,6 +205,9 @@ func (m *miner) process(ctx context.Context, p *picture) error {
 		s.Taken = m.clock.Now()
 	}
 	choice, chosen := m.choose(&next, &s, found)
+	if err := m.note(&s, chosen); err != nil {
+		return err
+	}
 	if !chosen {
 		err = m.save(next)
 	} else {

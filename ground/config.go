@@ -44,12 +44,13 @@ type Config struct {
 	// LabelEvery is how often labels are looked for; 2s.
 	LabelEvery dtntime.Duration `toml:"label_every"`
 
-	Samples SampleConfig  `toml:"samples"`
-	Trigger TriggerConfig `toml:"trigger"`
-	Deploy  DeployConfig  `toml:"deploy"`
-	Train   TrainConfig   `toml:"train"`
-	Delta   DeltaConfig   `toml:"delta"`
-	Send    SendConfig    `toml:"send"`
+	Samples  SampleConfig  `toml:"samples"`
+	Trigger  TriggerConfig `toml:"trigger"`
+	Deploy   DeployConfig  `toml:"deploy"`
+	Train    TrainConfig   `toml:"train"`
+	Delta    DeltaConfig   `toml:"delta"`
+	Send     SendConfig    `toml:"send"`
+	Verdicts VerdictConfig `toml:"verdicts"`
 }
 
 // SampleConfig bounds the samples that are kept.
@@ -154,6 +155,7 @@ func DefaultConfig() Config {
 			PartBytes: 16 << 10, Lifetime: week, Priority: bundle.PriorityNormal,
 			ReceiptTimeout: week, Retry: 2 * dtntime.Second,
 		},
+		Verdicts: VerdictConfig{Send: true, Threshold: 0.5, Lifetime: 30 * dtntime.Day, Priority: bundle.PriorityBulk},
 	}
 }
 
@@ -184,7 +186,7 @@ func (c *Config) validate() error {
 	if err := c.gate().Validate(); err != nil {
 		return fmt.Errorf("deploy.%w", err)
 	}
-	return cmp.Or(c.Trigger.validate(c.Samples.Max), c.validateTrain(), c.validateSend(), c.validateSatellites())
+	return cmp.Or(c.Trigger.validate(c.Samples.Max), c.validateTrain(), c.validateSend(), c.Verdicts.validate(), c.validateSatellites())
 }
 
 func (c *Config) validateTrain() error {

@@ -59,6 +59,9 @@ func TestValidate(t *testing.T) {
 		"delta.steps: ":                       func(c *Config) { c.Delta.Steps = []string{"int4", "int9"} },
 		"delta.steps has":                     func(c *Config) { c.Delta.Steps = make([]string, payload.MaxSteps+1) },
 		"send.part_bytes":                     func(c *Config) { c.Send.PartBytes = 1 },
+		"verdicts.threshold":                  func(c *Config) { c.Verdicts.Threshold = 2 },
+		"verdicts.lifetime":                   func(c *Config) { c.Verdicts.Lifetime = 0 },
+		"verdicts.model_config":               func(c *Config) { c.Verdicts.ModelConfig = "yolo.cfg" },
 		"send.retry":                          func(c *Config) { c.Send.Retry = 0 },
 	} {
 		c := good

@@ -68,6 +68,8 @@ type Ground struct {
 	state     state
 	badLabels map[models.Hash]bool // samples whose label was complained about
 
+	badGuesses map[models.Hash]bool // likewise, of the goroutine that answers
+
 	mu       sync.Mutex // guards what follows
 	progress Progress
 	written  dtntime.Time         // when the progress was last written
@@ -89,7 +91,7 @@ func New(cfg Config, parts Parts) (*Ground, error) {
 	g := &Ground{
 		cfg: cfg, client: parts.Client, clock: parts.Clock, newEngine: parts.Engine, labeller: parts.Labeller,
 		log: parts.Log, observer: parts.Observer, disk: parts.Disk,
-		wake: make(chan struct{}, 1), badLabels: map[models.Hash]bool{},
+		wake: make(chan struct{}, 1), badLabels: map[models.Hash]bool{}, badGuesses: map[models.Hash]bool{},
 	}
 	if g.newEngine == nil {
 		g.newEngine = func(n *models.Network) (models.Engine, error) { return models.NewEngine(n, cfg.Train.Threads) }
@@ -120,6 +122,7 @@ func (g *Ground) run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.loop(ctx) })
+	group.Go(func() error { return g.answer(ctx) })
 	for _, in := range []struct {
 		service uint64
 		limit   int64

@@ -26,6 +26,10 @@ type kept struct {
 	// has no label.
 	Labelled uint64         `json:"labelled"`
 	Truth    []models.Truth `json:"truth,omitempty"`
+	// Guess is what the larger network says, and Told is whose verdict the
+	// satellite was told last.
+	Guess *guess `json:"guess,omitempty"`
+	Told  string `json:"told,omitempty"`
 }
 
 // library is the samples on disk: ID.jpg and behind it ID.json, so a record

@@ -300,7 +300,8 @@ func (c *config) complete(folder string) {
 	}
 	if g := c.Ground; g != nil {
 		setDefault(&g.DataDir, filepath.Join(c.Node.DataDir, "ground"))
-		paths = append(paths, &g.DataDir, &g.Model, &g.ModelConfig, &g.Labels, &g.Delta.Key, &g.Deploy.Golden)
+		paths = append(paths, &g.DataDir, &g.Model, &g.ModelConfig, &g.Labels, &g.Delta.Key, &g.Deploy.Golden,
+			&g.Verdicts.Model, &g.Verdicts.ModelConfig)
 	}
 	for i := range c.Custody.Key {
 		paths = append(paths, &c.Custody.Key[i].File)

@@ -59,7 +59,7 @@ func receipt() *Receipt {
 }
 
 func verdictBatch() *VerdictBatch {
-	return &VerdictBatch{Time: when, Verdicts: []Verdict{
+	return &VerdictBatch{Time: when, Source: "label", Verdicts: []Verdict{
 		{Sample: models.HashBytes([]byte("s")), Labels: []models.Truth{{Class: 8, Box: models.Box{X: 0.5, Y: 0.5, W: 0.1, H: 0.1}}}},
 		{Sample: models.HashBytes([]byte("t")), Labels: []models.Truth{}},
 	}}
@@ -204,6 +204,7 @@ func TestLimits(t *testing.T) {
 		"step refused":       {report(func(r *Receipt) { r.Status, r.Step = StatusRefused, 2 }), ErrMalformed},
 		"reason too long":    {report(func(r *Receipt) { r.Reason = strings.Repeat("r", MaxReason+1) }), ErrLimit},
 		"battery no number":  {&Telemetry{Battery: nan}, ErrMalformed},
+		"source too long":    {&VerdictBatch{Source: strings.Repeat("s", MaxName+1)}, ErrLimit},
 		"verdicts too large": {verdicts, ErrLimit},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,6 +17,7 @@ type Verdict struct {
 // VerdictBatch carries verdicts to the satellite.
 type VerdictBatch struct {
 	Time     dtntime.Time // when they were given
+	Source   string       // who gave them, such as label or model; at most MaxName bytes
 	Verdicts []Verdict
 }
 
@@ -29,6 +30,7 @@ type wireVerdict struct {
 type wireVerdictBatch struct {
 	_        struct{} `cbor:",toarray"`
 	Time     dtntime.Time
+	Source   string
 	Verdicts []wireVerdict
 }
 
@@ -37,7 +39,7 @@ func (*VerdictBatch) Kind() Kind { return KindVerdictBatch }
 
 // Encode implements Message.
 func (b *VerdictBatch) Encode() ([]byte, error) {
-	w := wireVerdictBatch{Time: b.Time, Verdicts: make([]wireVerdict, len(b.Verdicts))}
+	w := wireVerdictBatch{Time: b.Time, Source: b.Source, Verdicts: make([]wireVerdict, len(b.Verdicts))}
 	for i, v := range b.Verdicts {
 		w.Verdicts[i] = wireVerdict{Sample: v.Sample, Labels: make([]wireLabel, len(v.Labels))}
 		for j, l := range v.Labels {
@@ -53,7 +55,7 @@ func DecodeVerdictBatch(data []byte) (*VerdictBatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &VerdictBatch{Time: w.Time, Verdicts: make([]Verdict, len(w.Verdicts))}
+	b := &VerdictBatch{Time: w.Time, Source: w.Source, Verdicts: make([]Verdict, len(w.Verdicts))}
 	for i, v := range w.Verdicts {
 		b.Verdicts[i] = Verdict{Sample: v.Sample, Labels: make([]models.Truth, len(v.Labels))}
 		for j, l := range v.Labels {
@@ -67,6 +69,9 @@ func DecodeVerdictBatch(data []byte) (*VerdictBatch, error) {
 }
 
 func (b *VerdictBatch) check() error {
+	if err := checkText("source", b.Source, MaxName); err != nil {
+		return err
+	}
 	if err := checkCount("verdicts", len(b.Verdicts), MaxVerdicts); err != nil {
 		return err
 	}
