@@ -123,7 +123,9 @@ func (a *Agent) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, a.runner.engine.Close()) }()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, work := range []func(context.Context) error{
-		a.miner.run, a.miner.outbox.run, a.receipts.run, a.sendTelemetry, a.receiveUpdates, a.keepUpdates, a.receiveVerdicts,
+		a.miner.run, a.miner.outbox.run, a.miner.previews.run, a.miner.answers.run,
+		a.receipts.run, a.sendTelemetry, a.receiveUpdates, a.keepUpdates,
+		a.receiveVerdicts,
 	} {
 		group.Go(func() error { return work(ctx) })
 	}
@@ -165,13 +167,16 @@ func (a *Agent) prepare(ctx context.Context) error {
 	if err := a.prepareChooser(n); err != nil {
 		return err
 	}
+	if err := a.prepareAnnouncer(); err != nil {
+		return err
+	}
 	if a.miner.record, err = record.Open(a.recordDir(), a.disk, a.cfg.Record.Max); err != nil {
 		return err
 	}
 	if err := a.prepareRunner(ctx, n); err != nil {
 		return err
 	}
-	a.miner.runner, a.runner.sketches = a.runner, a.cfg.Select.Sketches()
+	a.miner.runner, a.runner.sketches = a.runner, a.cfg.Select.Sketches() || a.cfg.Preview.FeaturesFirst
 	if len(a.keys) == 0 && !a.cfg.Updates.AllowUnsigned {
 		a.log.Warn("no keys: every update will be refused until updates.keys names the mission's, or updates.allow_unsigned is set")
 	}

@@ -65,6 +65,7 @@ type chooser struct {
 	selector  *mining.Selector
 	allowance mining.Allowance
 	resting   bool // the energy of the period is used up
+	announcer
 }
 
 const (
@@ -130,9 +131,16 @@ func (m *miner) choose(next *mined, s *payload.Sample, found []models.Detection)
 		next.Counters.Repeats++
 		return c, false
 	}
-	item := mining.Item{
-		Bytes: int64(len(s.Picture)), Worth: c.Worth, Classes: c.Classes, Joule: m.cfg.Craft.RadioJMB * float64(len(s.Picture)) / 1e6,
+	size := len(s.Picture)
+	if m.cfg.Preview.FeaturesFirst {
+		var err error
+		if size, err = m.makePreview(s, sketch); err != nil {
+			m.log.Error("hard picture has no preview and is left out", "picture", s.Name, "err", err)
+			next.Counters.Broken++
+			return c, false
+		}
 	}
+	item := mining.Item{Bytes: int64(size), Worth: c.Worth, Classes: c.Classes, Joule: m.cfg.Craft.RadioJMB * float64(size) / 1e6}
 	if reason := m.allowance.Objection(next.Spent, item, now); reason != "" {
 		m.log.Info("hard picture is not sent", "picture", s.Name, "reason", reason)
 		next.Counters.Spared++

@@ -41,6 +41,7 @@ type Config struct {
 	Select    SelectConfig    `toml:"select"`
 	Budget    BudgetConfig    `toml:"budget"`
 	Record    RecordConfig    `toml:"record"`
+	Preview   PreviewConfig   `toml:"preview"`
 	Batch     BatchConfig     `toml:"batch"`
 	Telemetry TelemetryConfig `toml:"telemetry"`
 	Updates   UpdateConfig    `toml:"updates"`
@@ -209,6 +210,7 @@ func DefaultConfig() Config {
 		Select:    SelectConfig(mining.DefaultOptions()),
 		Budget:    BudgetConfig{Period: dtntime.Day},
 		Record:    RecordConfig{Max: 10_000},
+		Preview:   PreviewConfig{Thumbnail: 64, Bytes: 256 << 20, Wait: week, Lifetime: week, Priority: bundle.PriorityNormal},
 		Batch: BatchConfig{
 			Samples: 32, Bytes: 1 << 20, MaxWait: dtntime.Minute, Lifetime: week,
 			Priority: bundle.PriorityBulk, OutboxBytes: 64 << 20,
@@ -257,7 +259,7 @@ func (c *Config) validate() error {
 	if err := c.Mining.Validate(); err != nil {
 		return fmt.Errorf("mining: %w", err)
 	}
-	if err := cmp.Or(c.Select.validate(), c.Budget.validate(), c.Record.validate()); err != nil {
+	if err := cmp.Or(c.Select.validate(), c.Budget.validate(), c.Record.validate(), c.Preview.validate(c.Batch.Bytes)); err != nil {
 		return err
 	}
 	if err := c.validateAmounts(); err != nil {

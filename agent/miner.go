@@ -133,6 +133,9 @@ func (m *miner) run(ctx context.Context) error {
 		if err := m.outbox.waitRoom(ctx, m.cfg.Batch.OutboxBytes); err != nil {
 			return err
 		}
+		if err := m.previews.waitRoom(ctx, m.cfg.Batch.OutboxBytes); err != nil {
+			return err
+		}
 		p, err := m.source.next(m.state.Cursor)
 		if err != nil {
 			m.log.Error("pictures cannot be reached; trying again", "err", err)
@@ -208,9 +211,12 @@ func (m *miner) process(ctx context.Context, p *picture) error {
 	if err := m.note(&s, chosen); err != nil {
 		return err
 	}
-	if !chosen {
+	switch {
+	case !chosen:
 		err = m.save(next)
-	} else {
+	case m.cfg.Preview.FeaturesFirst:
+		err = m.announce(next, s)
+	default:
 		err = m.add(next, s)
 	}
 	if err != nil {

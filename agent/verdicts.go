@@ -42,22 +42,34 @@ func (a *Agent) receiveVerdicts(ctx context.Context) error {
 		Client: a.client, Endpoint: a.node.WithService(ServiceVerdicts), Limit: payload.MaxSmall, Wait: a.newBackoff(), Log: a.log,
 	}
 	for {
-		if err := in.Next(ctx, a.takeVerdicts); err != nil {
+		if err := in.Next(ctx, a.takeWord); err != nil {
 			return fmt.Errorf("receive verdicts: %w", err)
 		}
 	}
 }
 
-// takeVerdicts corrects the record. Verdicts that come again change nothing, so a
-// batch that a crash interrupted is taken anew.
-func (a *Agent) takeVerdicts(from bundle.EID, data []byte) error {
+// takeWord takes what the ground says about samples: verdicts, and requests for
+// their pictures.
+func (a *Agent) takeWord(from bundle.EID, data []byte) error {
 	if from != a.cfg.Ground.Node() {
 		return fmt.Errorf("%w: it is not from the ground, %v", mail.ErrUseless, a.cfg.Ground.Node())
 	}
-	b, err := payload.DecodeVerdictBatch(data)
+	message, err := payload.Decode(data)
 	if err != nil {
 		return fmt.Errorf("%w: %w", mail.ErrUseless, err)
 	}
+	switch m := message.(type) {
+	case *payload.VerdictBatch:
+		return a.takeVerdicts(m)
+	case *payload.Request:
+		return a.takeRequest(m)
+	}
+	return fmt.Errorf("%w: it is a %v", mail.ErrUseless, message.Kind())
+}
+
+// takeVerdicts corrects the record. Verdicts that come again change nothing, so a
+// batch that a crash interrupted is taken anew.
+func (a *Agent) takeVerdicts(b *payload.VerdictBatch) error {
 	corrected, unknown := 0, 0
 	for _, v := range b.Verdicts {
 		done, err := a.miner.record.Correct(v.Sample, record.Verdict{

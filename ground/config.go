@@ -51,6 +51,7 @@ type Config struct {
 	Delta    DeltaConfig   `toml:"delta"`
 	Send     SendConfig    `toml:"send"`
 	Verdicts VerdictConfig `toml:"verdicts"`
+	Previews PreviewConfig `toml:"previews"`
 }
 
 // SampleConfig bounds the samples that are kept.
@@ -155,6 +156,7 @@ func DefaultConfig() Config {
 			PartBytes: 16 << 10, Lifetime: week, Priority: bundle.PriorityNormal,
 			ReceiptTimeout: week, Retry: 2 * dtntime.Second,
 		},
+		Previews: PreviewConfig{Ask: 40, Period: dtntime.Day, Lifetime: week},
 		Verdicts: VerdictConfig{Send: true, Threshold: 0.5, Lifetime: 30 * dtntime.Day, Priority: bundle.PriorityBulk},
 	}
 }
@@ -186,7 +188,7 @@ func (c *Config) validate() error {
 	if err := c.gate().Validate(); err != nil {
 		return fmt.Errorf("deploy.%w", err)
 	}
-	return cmp.Or(c.Trigger.validate(c.Samples.Max), c.validateTrain(), c.validateSend(), c.Verdicts.validate(), c.validateSatellites())
+	return cmp.Or(c.Trigger.validate(c.Samples.Max), c.validateTrain(), c.validateSend(), c.Verdicts.validate(), c.Previews.validate(), c.validateSatellites())
 }
 
 func (c *Config) validateTrain() error {

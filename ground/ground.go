@@ -60,6 +60,7 @@ type Ground struct {
 	// Made by Run.
 	node     bundle.EID
 	library  *library
+	previews *previews
 	roster   *roster
 	launched models.Hash
 	classes  int
@@ -123,13 +124,14 @@ func (g *Ground) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.loop(ctx) })
 	group.Go(func() error { return g.answer(ctx) })
+	group.Go(func() error { return g.ask(ctx) })
 	for _, in := range []struct {
 		service uint64
 		limit   int64
 		keep    func(bundle.EID, []byte) error
 	}{
 		{serviceTelemetry, payload.MaxSmall, g.keepTelemetry},
-		{serviceSamples, payload.MaxMessage, g.keepSamples},
+		{serviceSamples, payload.MaxMessage, g.keepWord},
 		{serviceReceipts, payload.MaxSmall, g.keepReceipt},
 	} {
 		group.Go(func() error { return g.receive(ctx, in.service, in.limit, in.keep) })
@@ -155,6 +157,9 @@ func (g *Ground) prepare(ctx context.Context) error {
 		return err
 	}
 	if g.library, err = openLibrary(g.path("samples"), g.disk, g.cfg.Samples.Max, g.log); err != nil {
+		return err
+	}
+	if g.previews, err = openPreviews(g.path("previews"), g.disk, g.cfg.Samples.Max, g.log); err != nil {
 		return err
 	}
 	if g.roster, err = openRoster(g.path("satellites.json"), g.disk, g.cfg.Satellites, g.launched); err != nil {

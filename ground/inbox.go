@@ -43,11 +43,25 @@ func (g *Ground) receive(ctx context.Context, service uint64, limit int64, keep 
 	}
 }
 
-func (g *Ground) keepSamples(from bundle.EID, data []byte) error {
-	batch, err := payload.DecodeSampleBatch(data)
+// keepWord keeps what a satellite says about its samples: batches of them, previews,
+// and that pictures are gone.
+func (g *Ground) keepWord(from bundle.EID, data []byte) error {
+	message, err := payload.Decode(data)
 	if err != nil {
 		return fmt.Errorf("%w: %w", mail.ErrUseless, err)
 	}
+	switch m := message.(type) {
+	case *payload.SampleBatch:
+		return g.keepSamples(from, m)
+	case *payload.Preview:
+		return g.keepPreview(from, m)
+	case *payload.Gone:
+		return g.keepGone(from, m)
+	}
+	return fmt.Errorf("%w: it is a %v", mail.ErrUseless, message.Kind())
+}
+
+func (g *Ground) keepSamples(from bundle.EID, batch *payload.SampleBatch) error {
 	fresh := 0
 	for i := range batch.Samples {
 		s := &batch.Samples[i]
@@ -60,6 +74,9 @@ func (g *Ground) keepSamples(from bundle.EID, data []byte) error {
 		}
 		if isNew {
 			fresh++
+		}
+		if err := g.previews.change(s.ID, func(p *preview) { p.Came = true }); err != nil {
+			return err
 		}
 	}
 	g.log.Info("batch of samples received", "source", from, "batch", batch.Batch, "samples", len(batch.Samples), "new", fresh)

@@ -51,21 +51,30 @@ func FromImage(img image.Image, w, h int) Tensor {
 	return fromExact(canvas)
 }
 
-// MaxPixels bounds the pictures that FromJPEG reads.
+// MaxPixels bounds the pictures that DecodeJPEG reads.
 const MaxPixels = 64 << 20
 
-// FromJPEG reads a JPEG file of at most MaxPixels as FromImage does.
-func FromJPEG(file []byte, w, h int) (Tensor, error) {
+// DecodeJPEG reads a JPEG file of at most MaxPixels.
+func DecodeJPEG(file []byte) (image.Image, error) {
 	header, err := jpeg.DecodeConfig(bytes.NewReader(file))
 	if err != nil {
-		return Tensor{}, fmt.Errorf("decode picture: %w", err)
+		return nil, fmt.Errorf("decode picture: %w", err)
 	}
 	if int64(header.Width)*int64(header.Height) > MaxPixels {
-		return Tensor{}, fmt.Errorf("decode picture: %d x %d pixels, limit %d in all", header.Width, header.Height, MaxPixels)
+		return nil, fmt.Errorf("decode picture: %d x %d pixels, limit %d in all", header.Width, header.Height, MaxPixels)
 	}
 	img, err := jpeg.Decode(bytes.NewReader(file))
 	if err != nil {
-		return Tensor{}, fmt.Errorf("decode picture: %w", err)
+		return nil, fmt.Errorf("decode picture: %w", err)
+	}
+	return img, nil
+}
+
+// FromJPEG reads a JPEG file as DecodeJPEG does, and then as FromImage does.
+func FromJPEG(file []byte, w, h int) (Tensor, error) {
+	img, err := DecodeJPEG(file)
+	if err != nil {
+		return Tensor{}, err
 	}
 	return FromImage(img, w, h), nil
 }

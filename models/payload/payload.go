@@ -1,6 +1,6 @@
 // Package payload holds what satellite and ground tell each other: telemetry,
-// batches of hard samples, parts of model updates, receipts for them, and
-// verdicts (labels going up). Each is one application data unit of one bundle.
+// batches of hard samples and previews of them, parts of model updates, receipts
+// for them, verdicts (labels going up), and requests for pictures. Each is one application data unit of one bundle.
 //
 // On the wire a message is the CBOR array [version, kind, body], encoded
 // deterministically (RFC 8949 section 4.2.1); docs/payloads.cddl is its schema.
@@ -61,6 +61,9 @@ const (
 	KindModelPart    Kind = 3
 	KindReceipt      Kind = 4
 	KindVerdictBatch Kind = 5
+	KindPreview      Kind = 8
+	KindRequest      Kind = 9
+	KindGone         Kind = 10
 )
 
 // String returns the name of k.
@@ -76,6 +79,12 @@ func (k Kind) String() string {
 		return "receipt"
 	case KindVerdictBatch:
 		return "verdict batch"
+	case KindPreview:
+		return "preview"
+	case KindRequest:
+		return "request"
+	case KindGone:
+		return "gone"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -91,8 +100,8 @@ func (k Kind) limit() int {
 	return MaxSmall
 }
 
-// Message is one of *Telemetry, *SampleBatch, *ModelPart, *Receipt and
-// *VerdictBatch.
+// Message is one of *Telemetry, *SampleBatch, *ModelPart, *Receipt, *VerdictBatch,
+// *Preview, *Request and *Gone.
 type Message interface {
 	// Kind returns the kind of the message.
 	Kind() Kind
@@ -205,6 +214,12 @@ func Decode(data []byte) (Message, error) {
 		return message(DecodeReceipt(data))
 	case KindVerdictBatch:
 		return message(DecodeVerdictBatch(data))
+	case KindPreview:
+		return message(DecodePreview(data))
+	case KindRequest:
+		return message(DecodeRequest(data))
+	case KindGone:
+		return message(DecodeGone(data))
 	}
 	return nil, fmt.Errorf("decode payload: %w: unknown %v", ErrMalformed, kind)
 }

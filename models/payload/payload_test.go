@@ -65,8 +65,20 @@ func verdictBatch() *VerdictBatch {
 	}}
 }
 
+func preview() *Preview {
+	p := &Preview{Sample: sampleBatch().Samples[0], Bytes: 120_000, Sketch: []float32{0.5, -3.25, 1e-7}, Thumbnail: []byte("\xff\xd8 small \xff\xd9")}
+	p.Sample.Picture = nil
+	return p
+}
+
+func request() *Request {
+	return &Request{Time: when, Samples: []models.Hash{models.HashBytes([]byte("s")), models.HashBytes([]byte("t"))}}
+}
+
+func gone() *Gone { return &Gone{Time: when, Samples: request().Samples[:1]} }
+
 func messages() []Message {
-	return []Message{telemetry(), sampleBatch(), modelPart(), receipt(), verdictBatch()}
+	return []Message{telemetry(), sampleBatch(), modelPart(), receipt(), verdictBatch(), preview(), request(), gone()}
 }
 
 func encoded(t testing.TB, m Message) []byte {
@@ -152,6 +164,7 @@ func TestLimits(t *testing.T) {
 	nan := float32(math.NaN())
 	batch := func(change func(*SampleBatch)) Message { b := sampleBatch(); change(b); return b }
 	part := func(change func(*ModelPart)) Message { p := modelPart(); change(p); return p }
+	early := func(change func(*Preview)) Message { p := preview(); change(p); return p }
 	report := func(change func(*Receipt)) Message { r := receipt(); change(r); return r }
 	pictures := func(count, size int) Message {
 		b := &SampleBatch{}
@@ -169,43 +182,51 @@ func TestLimits(t *testing.T) {
 		message Message
 		want    error
 	}{
-		"largest picture":    {pictures(1, MaxPicture), nil},
-		"picture too large":  {pictures(1, MaxPicture+1), ErrLimit},
-		"largest batch":      {pictures(4, MaxPicture), nil},
-		"batch too large":    {pictures(5, MaxPicture), ErrLimit},
-		"most samples":       {pictures(MaxSamples, 8), nil},
-		"too many samples":   {pictures(MaxSamples+1, 8), ErrLimit},
-		"wrong picture":      {batch(func(b *SampleBatch) { b.Samples[0].Picture = []byte("other") }), ErrMalformed},
-		"name too long":      {batch(func(b *SampleBatch) { b.Samples[0].Name = strings.Repeat("n", MaxName+1) }), ErrLimit},
-		"name not text":      {batch(func(b *SampleBatch) { b.Samples[0].Name = "\xff" }), ErrMalformed},
-		"worth too much":     {batch(func(b *SampleBatch) { b.Samples[0].Worth = MaxWorth + 1 }), ErrLimit},
-		"negative class":     {batch(func(b *SampleBatch) { b.Samples[0].Found[0].Class = -1 }), ErrMalformed},
-		"score no number":    {batch(func(b *SampleBatch) { b.Samples[0].Found[0].Score = nan }), ErrMalformed},
-		"box no number":      {batch(func(b *SampleBatch) { b.Samples[0].Found[0].Box.W = nan }), ErrMalformed},
-		"too many found":     {batch(func(b *SampleBatch) { b.Samples[0].Found = make([]models.Detection, MaxDetections+1) }), ErrLimit},
-		"part changed":       {part(func(p *ModelPart) { p.Data = []byte("not the same") }), ErrMalformed},
-		"part outside":       {part(func(p *ModelPart) { p.Offset = p.Size - 1 }), ErrMalformed},
-		"part offset wraps":  {part(func(p *ModelPart) { p.Offset = math.MaxUint64 }), ErrMalformed},
-		"part beyond count":  {part(func(p *ModelPart) { p.Index = p.Count }), ErrMalformed},
-		"first part late":    {part(func(p *ModelPart) { p.Index = 0 }), ErrMalformed},
-		"last part early":    {part(func(p *ModelPart) { p.Count = 2 }), ErrMalformed},
-		"part empty":         {part(func(p *ModelPart) { p.Data = nil }), ErrMalformed},
-		"update too large":   {part(func(p *ModelPart) { p.Size = MaxUpdate + 1 }), ErrLimit},
-		"update of no kind":  {part(func(p *ModelPart) { p.Type = 0 }), ErrMalformed},
-		"step beyond steps":  {part(func(p *ModelPart) { p.Step = p.Steps }), ErrMalformed},
-		"no steps":           {part(func(p *ModelPart) { p.Step, p.Steps = 0, 0 }), ErrMalformed},
-		"too many steps":     {part(func(p *ModelPart) { p.Steps = MaxSteps + 1 }), ErrMalformed},
-		"model in steps":     {part(func(p *ModelPart) { p.Type = UpdateModel }), ErrMalformed},
-		"last step a draft":  {part(func(p *ModelPart) { p.Step = 2 }), ErrMalformed},
-		"golden no number":   {part(func(p *ModelPart) { p.Golden.MinF1 = nan }), ErrMalformed},
-		"status unknown":     {report(func(r *Receipt) { r.Status = 6 }), ErrMalformed},
-		"active step":        {report(func(r *Receipt) { r.Status, r.Step = StatusActive, 2 }), nil},
-		"step received":      {report(func(r *Receipt) { r.Status, r.Step = StatusReceived, 2 }), nil},
-		"step refused":       {report(func(r *Receipt) { r.Status, r.Step = StatusRefused, 2 }), ErrMalformed},
-		"reason too long":    {report(func(r *Receipt) { r.Reason = strings.Repeat("r", MaxReason+1) }), ErrLimit},
-		"battery no number":  {&Telemetry{Battery: nan}, ErrMalformed},
-		"source too long":    {&VerdictBatch{Source: strings.Repeat("s", MaxName+1)}, ErrLimit},
-		"verdicts too large": {verdicts, ErrLimit},
+		"largest picture":     {pictures(1, MaxPicture), nil},
+		"picture too large":   {pictures(1, MaxPicture+1), ErrLimit},
+		"largest batch":       {pictures(4, MaxPicture), nil},
+		"batch too large":     {pictures(5, MaxPicture), ErrLimit},
+		"most samples":        {pictures(MaxSamples, 8), nil},
+		"too many samples":    {pictures(MaxSamples+1, 8), ErrLimit},
+		"wrong picture":       {batch(func(b *SampleBatch) { b.Samples[0].Picture = []byte("other") }), ErrMalformed},
+		"name too long":       {batch(func(b *SampleBatch) { b.Samples[0].Name = strings.Repeat("n", MaxName+1) }), ErrLimit},
+		"name not text":       {batch(func(b *SampleBatch) { b.Samples[0].Name = "\xff" }), ErrMalformed},
+		"worth too much":      {batch(func(b *SampleBatch) { b.Samples[0].Worth = MaxWorth + 1 }), ErrLimit},
+		"negative class":      {batch(func(b *SampleBatch) { b.Samples[0].Found[0].Class = -1 }), ErrMalformed},
+		"score no number":     {batch(func(b *SampleBatch) { b.Samples[0].Found[0].Score = nan }), ErrMalformed},
+		"box no number":       {batch(func(b *SampleBatch) { b.Samples[0].Found[0].Box.W = nan }), ErrMalformed},
+		"too many found":      {batch(func(b *SampleBatch) { b.Samples[0].Found = make([]models.Detection, MaxDetections+1) }), ErrLimit},
+		"part changed":        {part(func(p *ModelPart) { p.Data = []byte("not the same") }), ErrMalformed},
+		"part outside":        {part(func(p *ModelPart) { p.Offset = p.Size - 1 }), ErrMalformed},
+		"part offset wraps":   {part(func(p *ModelPart) { p.Offset = math.MaxUint64 }), ErrMalformed},
+		"part beyond count":   {part(func(p *ModelPart) { p.Index = p.Count }), ErrMalformed},
+		"first part late":     {part(func(p *ModelPart) { p.Index = 0 }), ErrMalformed},
+		"last part early":     {part(func(p *ModelPart) { p.Count = 2 }), ErrMalformed},
+		"part empty":          {part(func(p *ModelPart) { p.Data = nil }), ErrMalformed},
+		"update too large":    {part(func(p *ModelPart) { p.Size = MaxUpdate + 1 }), ErrLimit},
+		"update of no kind":   {part(func(p *ModelPart) { p.Type = 0 }), ErrMalformed},
+		"step beyond steps":   {part(func(p *ModelPart) { p.Step = p.Steps }), ErrMalformed},
+		"no steps":            {part(func(p *ModelPart) { p.Step, p.Steps = 0, 0 }), ErrMalformed},
+		"too many steps":      {part(func(p *ModelPart) { p.Steps = MaxSteps + 1 }), ErrMalformed},
+		"model in steps":      {part(func(p *ModelPart) { p.Type = UpdateModel }), ErrMalformed},
+		"last step a draft":   {part(func(p *ModelPart) { p.Step = 2 }), ErrMalformed},
+		"golden no number":    {part(func(p *ModelPart) { p.Golden.MinF1 = nan }), ErrMalformed},
+		"status unknown":      {report(func(r *Receipt) { r.Status = 6 }), ErrMalformed},
+		"active step":         {report(func(r *Receipt) { r.Status, r.Step = StatusActive, 2 }), nil},
+		"step received":       {report(func(r *Receipt) { r.Status, r.Step = StatusReceived, 2 }), nil},
+		"step refused":        {report(func(r *Receipt) { r.Status, r.Step = StatusRefused, 2 }), ErrMalformed},
+		"reason too long":     {report(func(r *Receipt) { r.Reason = strings.Repeat("r", MaxReason+1) }), ErrLimit},
+		"battery no number":   {&Telemetry{Battery: nan}, ErrMalformed},
+		"source too long":     {&VerdictBatch{Source: strings.Repeat("s", MaxName+1)}, ErrLimit},
+		"preview and picture": {early(func(p *Preview) { p.Sample.Picture = []byte("p") }), ErrMalformed},
+		"preview of nothing":  {early(func(p *Preview) { p.Bytes = 0 }), ErrLimit},
+		"sketch no number":    {early(func(p *Preview) { p.Sketch[1] = nan }), ErrMalformed},
+		"sketch too long":     {early(func(p *Preview) { p.Sketch = make([]float32, MaxSketch+1) }), ErrLimit},
+		"thumbnail too large": {early(func(p *Preview) { p.Thumbnail = make([]byte, MaxThumbnail+1) }), ErrLimit},
+		"most asked for":      {&Request{Samples: make([]models.Hash, MaxAsked)}, nil},
+		"too many asked for":  {&Request{Samples: make([]models.Hash, MaxAsked+1)}, ErrLimit},
+		"too many gone":       {&Gone{Samples: make([]models.Hash, MaxAsked+1)}, ErrLimit},
+		"verdicts too large":  {verdicts, ErrLimit},
 	} {
 		t.Run(name, func(t *testing.T) {
 			data, err := c.message.Encode()

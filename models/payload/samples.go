@@ -54,16 +54,32 @@ func (*SampleBatch) Kind() Kind { return KindSampleBatch }
 // Encode implements Message.
 func (b *SampleBatch) Encode() ([]byte, error) {
 	w := wireSampleBatch{Batch: b.Batch, Samples: make([]wireSample, len(b.Samples))}
-	for i, s := range b.Samples {
-		w.Samples[i] = wireSample{
-			ID: s.ID, Name: s.Name, Taken: s.Taken, Picture: s.Picture, Found: make([]wireDetection, len(s.Found)),
-			Model: s.Model, Filter: s.Filter, Value: s.Value, Worth: s.Worth,
-		}
-		for j, d := range s.Found {
-			w.Samples[i].Found[j] = wireDetection{Class: uint32(d.Class), Score: d.Score, X: d.Box.X, Y: d.Box.Y, W: d.Box.W, H: d.Box.H}
-		}
+	for i := range b.Samples {
+		w.Samples[i] = b.Samples[i].wire()
 	}
 	return encode(b, w)
+}
+
+func (s *Sample) wire() wireSample {
+	w := wireSample{
+		ID: s.ID, Name: s.Name, Taken: s.Taken, Picture: s.Picture, Found: make([]wireDetection, len(s.Found)),
+		Model: s.Model, Filter: s.Filter, Value: s.Value, Worth: s.Worth,
+	}
+	for j, d := range s.Found {
+		w.Found[j] = wireDetection{Class: uint32(d.Class), Score: d.Score, X: d.Box.X, Y: d.Box.Y, W: d.Box.W, H: d.Box.H}
+	}
+	return w
+}
+
+func (w *wireSample) sample() Sample {
+	s := Sample{
+		ID: w.ID, Name: w.Name, Taken: w.Taken, Picture: w.Picture, Found: make([]models.Detection, len(w.Found)),
+		Model: w.Model, Filter: w.Filter, Value: w.Value, Worth: w.Worth,
+	}
+	for j, d := range w.Found {
+		s.Found[j] = models.Detection{Class: int(d.Class), Score: d.Score, Box: models.Box{X: d.X, Y: d.Y, W: d.W, H: d.H}}
+	}
+	return s
 }
 
 // DecodeSampleBatch reads a SampleBatch and checks every sample's ID.
@@ -73,14 +89,8 @@ func DecodeSampleBatch(data []byte) (*SampleBatch, error) {
 		return nil, err
 	}
 	b := &SampleBatch{Batch: w.Batch, Samples: make([]Sample, len(w.Samples))}
-	for i, s := range w.Samples {
-		b.Samples[i] = Sample{
-			ID: s.ID, Name: s.Name, Taken: s.Taken, Picture: s.Picture, Found: make([]models.Detection, len(s.Found)),
-			Model: s.Model, Filter: s.Filter, Value: s.Value, Worth: s.Worth,
-		}
-		for j, d := range s.Found {
-			b.Samples[i].Found[j] = models.Detection{Class: int(d.Class), Score: d.Score, Box: models.Box{X: d.X, Y: d.Y, W: d.W, H: d.H}}
-		}
+	for i := range w.Samples {
+		b.Samples[i] = w.Samples[i].sample()
 	}
 	if err := confirm(b, data); err != nil {
 		return nil, err
@@ -109,6 +119,11 @@ func (s *Sample) check() error {
 	if s.ID != models.HashBytes(s.Picture) {
 		return fmt.Errorf("%w: id %v is not the hash of its picture", ErrMalformed, s.ID)
 	}
+	return s.checkAbout()
+}
+
+// checkAbout checks what is said about the picture.
+func (s *Sample) checkAbout() error {
 	if err := checkText("name", s.Name, MaxName); err != nil {
 		return err
 	}
