@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -147,14 +148,59 @@ func (p *previews) change(id models.Hash, how func(*preview)) error {
 	return nil
 }
 
+// mostCompared bounds the pictures asked for before that others are held against:
+// the last ones.
+const mostCompared = 512
+
 // choose returns the pictures to ask one satellite for: those that a person wants
 // (a file ID.ask is there), and of the others what the period still allows, first
 // what is worth most and least like what was asked for before.
 func (p *previews) choose(c *PreviewConfig, now dtntime.Time) (to bundle.EID, ids []models.Hash) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	left := c.Ask
-	var open, had []*preview
+	open, had, left := p.sort(c, now)
+	wanted := map[*preview]bool{}
+	for _, one := range open {
+		if _, err := os.Stat(p.path(one.ID, ".ask")); err == nil {
+			wanted[one] = true
+		}
+	}
+	if len(wanted) == 0 && left <= 0 {
+		return to, nil
+	}
+	apart := make([]float64, len(open)) // from the nearest of those asked for
+	for i, one := range open {
+		apart[i] = one.apart(had)
+	}
+	gain := func(i int) float64 {
+		if wanted[open[i]] {
+			return math.Inf(1)
+		}
+		return float64(open[i].Worth) * apart[i]
+	}
+	for len(ids) < payload.MaxAsked {
+		best := -1
+		for i, one := range open {
+			if (len(ids) == 0 || one.Satellite == to) && !slices.Contains(ids, one.ID) && (best < 0 || gain(i) > gain(best)) {
+				best = i
+			}
+		}
+		if best < 0 || left <= 0 && !wanted[open[best]] {
+			break
+		}
+		taken := open[best]
+		to, ids, left = taken.Satellite, append(ids, taken.ID), left-1
+		for i, one := range open {
+			apart[i] = min(apart[i], one.apart([]*preview{taken}))
+		}
+	}
+	return to, ids
+}
+
+// sort returns the previews that may be asked for, those that were, and how many
+// the period still allows. p.mu is held.
+func (p *previews) sort(c *PreviewConfig, now dtntime.Time) (open, had []*preview, left int) {
+	left = c.Ask
 	for _, one := range p.list {
 		if one.Asked > 0 {
 			had = append(had, one)
@@ -162,41 +208,11 @@ func (p *previews) choose(c *PreviewConfig, now dtntime.Time) (to bundle.EID, id
 				left--
 			}
 		}
-		if one.Gone || one.Came || one.Asked > 0 && now.Sub(one.Asked) < c.Lifetime {
-			continue
-		}
-		open = append(open, one)
-	}
-	take := func(one *preview) bool {
-		if len(ids) == 0 {
-			to = one.Satellite
-		}
-		if one.Satellite != to || len(ids) == payload.MaxAsked {
-			return false
-		}
-		ids, had = append(ids, one.ID), append(had, one)
-		return true
-	}
-	for _, one := range open {
-		if _, err := os.Stat(p.path(one.ID, ".ask")); err == nil && take(one) {
-			left--
+		if !one.Gone && !one.Came && (one.Asked == 0 || now.Sub(one.Asked) >= c.Lifetime) {
+			open = append(open, one)
 		}
 	}
-	for ; left > 0; left-- {
-		best, most := -1, -1.0
-		for i, one := range open {
-			if slices.Contains(ids, one.ID) || len(ids) > 0 && one.Satellite != to {
-				continue
-			}
-			if gain := float64(one.Worth) * one.apart(had); gain > most {
-				best, most = i, gain
-			}
-		}
-		if best < 0 || !take(open[best]) {
-			break
-		}
-	}
-	return to, ids
+	return open, had[max(0, len(had)-mostCompared):], left
 }
 
 // apart is how far a picture is from the nearest of others, 1 without any.
