@@ -73,6 +73,7 @@ type Agent struct {
 	runner   *runner
 	miner    *miner
 	receipts *outbox
+	words    mail.Inbox          // verdicts and requests
 	keys     []ed25519.PublicKey // whose signatures count
 	slots    *slots
 	offers   chan offer    // parts of updates
@@ -169,6 +170,9 @@ func (a *Agent) prepare(ctx context.Context) error {
 	}
 	if err := a.prepareAnnouncer(); err != nil {
 		return err
+	}
+	a.words = mail.Inbox{
+		Client: a.client, Endpoint: a.node.WithService(ServiceVerdicts), Limit: payload.MaxSmall, Wait: a.newBackoff(), Log: a.log,
 	}
 	if a.miner.record, err = record.Open(a.recordDir(), a.disk, a.cfg.Record.Max); err != nil {
 		return err

@@ -36,13 +36,11 @@ func (m *miner) note(s *payload.Sample, isSample bool) error {
 	})
 }
 
-// receiveVerdicts takes verdicts from the node until ctx ends.
+// receiveVerdicts takes verdicts, and requests for pictures, from the node until
+// ctx ends.
 func (a *Agent) receiveVerdicts(ctx context.Context) error {
-	in := mail.Inbox{
-		Client: a.client, Endpoint: a.node.WithService(ServiceVerdicts), Limit: payload.MaxSmall, Wait: a.newBackoff(), Log: a.log,
-	}
 	for {
-		if err := in.Next(ctx, a.takeWord); err != nil {
+		if err := a.words.Next(ctx, a.takeWord); err != nil {
 			return fmt.Errorf("receive verdicts: %w", err)
 		}
 	}
