@@ -409,9 +409,9 @@ func TestKillLoop(t *testing.T) {
 				w.uplink(parts...)
 			}
 			ends := func() bool { return len(w.receipts()) > 0 && w.lastReceipt().Status == test.status && w.isTidy() }
-			downs := 0
-			for ; !ends(); downs++ {
-				if downs > 5 {
+			starts, down := 0, true
+			for ; down; starts++ {
+				if starts > 5 {
 					t.Fatalf("still going down; receipts %+v", w.said())
 				}
 				fuse := agenttest.NewFuse(-1)
@@ -419,9 +419,10 @@ func TestKillLoop(t *testing.T) {
 				test.arm(&fault, func() error { fuse.Blow(); return agenttest.ErrCut })
 				w.makeFaulty(fault)
 				w.run(fuse, ends)
+				_, down = fuse.Blown()
 			}
-			if r := w.lastReceipt(); downs != 4 || !strings.Contains(r.Reason, test.reason) || r.Active != w.base.Hash() {
-				t.Errorf("after %d starts: receipt %+v", downs, r)
+			if r := w.lastReceipt(); starts != 4 || !strings.Contains(r.Reason, test.reason) || r.Active != w.base.Hash() {
+				t.Errorf("after %d starts: receipt %+v", starts, r)
 			}
 			if now := w.active(); now.Hash != w.base.Hash() {
 				t.Errorf("active %+v", now)
