@@ -61,9 +61,9 @@ type Link interface {
 	Down(ctx context.Context) error
 }
 
-// A NamespaceLink is a Link whose ends are network namespaces that came with it and
-// go with it. Programs run at an end by its Command; they must have ended before the
-// link is taken down.
+// A NamespaceLink is a Link whose ends are network namespaces. They came with it and go
+// with it, unless they were there already (Config.Ends). Programs run at an end by its
+// Command; they must have ended before the namespace goes.
 type NamespaceLink interface {
 	Link
 	Left() Namespace

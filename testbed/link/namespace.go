@@ -110,11 +110,13 @@ type spaces struct {
 	made []string // in the order in which they were made
 }
 
-// Parts of a link, which end the names of their namespaces.
+// Parts of a link, which end the names of their namespaces, and what begins the end of
+// the name of one for a node.
 const (
 	partLeft   = "l"
 	partMiddle = "m"
 	partRight  = "r"
+	partNode   = "n-"
 )
 
 // add makes the namespaces of a link, one for each part, and returns their names. On
@@ -156,7 +158,11 @@ func (s *spaces) add(ctx context.Context, c Config, pid int, parts ...string) (n
 func unusedBase(pid int, there map[string]bool) string {
 	for i := 1; ; i++ {
 		base := fmt.Sprintf("%s%d-%d-", namePrefix, pid, i)
-		if !there[base+partLeft] && !there[base+partMiddle] && !there[base+partRight] {
+		used := false
+		for name := range there {
+			used = used || strings.HasPrefix(name, base)
+		}
+		if !used {
 			return base
 		}
 	}

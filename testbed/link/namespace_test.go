@@ -111,7 +111,7 @@ func TestSpacesOfOthersStay(t *testing.T) {
 func TestSweepRemovesOnlyWhatTheDeadLeft(t *testing.T) {
 	s := &script{answers: map[string]string{
 		"ip netns list": "pg7-1-l (id: 0)\npg8-12-m\npg8-12-r\npg9-1-l\n\n" +
-			"pg8\npg8-12\npg8-12-x\nxpg8-1-l\npg8-1-l2\npg08-1-l\npg99999999999-1-l\npg-1-1-l\nmine\nsat\nground\n",
+			"pg8\npg8-12\npg8-12-x\nxpg8-1-l\npg8-1-l2\npg8-13-n-gs\npg8-13-n-\npg08-1-l\npg99999999999-1-l\npg-1-1-l\nmine\nsat\nground\n",
 		"ip -n sat -j link":    `[{"ifname":"lo","ifalias":"perigee link of process 8"}]`,
 		"ip -n ground -j link": `[{"ifname":"lo","ifalias":"perigee link of process 9"}]`,
 		"ip -n mine -j link":   `[{"ifname":"lo","ifalias":"link of process 8"}]`,
@@ -119,16 +119,16 @@ func TestSweepRemovesOnlyWhatTheDeadLeft(t *testing.T) {
 	}}
 	dead := func(pid int) bool { return pid != 8 }
 	removed, err := sweep(t.Context(), s.run, dead)
-	if want := []string{"pg8-12-m", "pg8-12-r", "sat"}; err != nil || !slices.Equal(removed, want) {
+	if want := []string{"pg8-12-m", "pg8-12-r", "pg8-13-n-gs", "sat"}; err != nil || !slices.Equal(removed, want) {
 		t.Errorf("removed %v, %v, want %v", removed, err, want)
 	}
 	deleted := slices.DeleteFunc(s.take(), func(line string) bool { return !strings.Contains(line, "del") })
-	if want := []string{"ip netns del pg8-12-m", "ip netns del pg8-12-r", "ip netns del sat"}; !slices.Equal(deleted, want) {
+	if want := []string{"ip netns del pg8-12-m", "ip netns del pg8-12-r", "ip netns del pg8-13-n-gs", "ip netns del sat"}; !slices.Equal(deleted, want) {
 		t.Errorf("ran %q", deleted)
 	}
 	s.fail = "del pg8-12-m"
 	removed, err = sweep(t.Context(), s.run, dead)
-	if !errors.Is(err, errRefused) || !slices.Equal(removed, []string{"pg8-12-r", "sat"}) {
+	if !errors.Is(err, errRefused) || !slices.Equal(removed, []string{"pg8-12-r", "pg8-13-n-gs", "sat"}) {
 		t.Errorf("with a failure: removed %v, %v", removed, err)
 	}
 }

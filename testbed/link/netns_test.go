@@ -48,12 +48,12 @@ func TestNetnsCommands(t *testing.T) {
 		"ip -n pg7-1-l addr add 10.77.1.2/30 dev left0",
 		"ip -n pg7-1-m addr add 10.77.1.1/30 dev toleft0",
 		"ip -n pg7-1-l link set lo up", "ip -n pg7-1-l link set left0 up", "ip -n pg7-1-m link set toleft0 up",
-		"ip -n pg7-1-l route add default via 10.77.1.1",
+		"ip -n pg7-1-l route add 10.77.2.2 via 10.77.1.1",
 		"ip link add right0 netns pg7-1-r mtu 1500 type veth peer name toright0 netns pg7-1-m mtu 1500",
 		"ip -n pg7-1-r addr add 10.77.2.2/30 dev right0",
 		"ip -n pg7-1-m addr add 10.77.2.1/30 dev toright0",
 		"ip -n pg7-1-r link set lo up", "ip -n pg7-1-r link set right0 up", "ip -n pg7-1-m link set toright0 up",
-		"ip -n pg7-1-r route add default via 10.77.2.1",
+		"ip -n pg7-1-r route add 10.77.1.2 via 10.77.2.1",
 	}, shaping, []string{fmt.Sprintf(forward, 1)})...)
 	for range 2 { // the second changes nothing
 		if err := l.SetOpen(t.Context(), false); err != nil {

@@ -53,7 +53,7 @@ func (ProxyBackend) Check(c Config) error {
 	if c.Target == "" {
 		return fmt.Errorf("%w: proxy needs the address that it is to relay connections to", ErrUnsupported)
 	}
-	return c.without(proxy, hasJitter, hasLoss, hasDuplication, hasQueueLimit, hasKeptQueue, hasKeptFlight, hasMTU, hasNames)
+	return c.without(proxy, hasJitter, hasLoss, hasDuplication, hasQueueLimit, hasKeptQueue, hasKeptFlight, hasMTU, hasNames, hasEnds)
 }
 
 // Up implements Backend. The link is a *ProxyLink.

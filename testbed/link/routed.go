@@ -61,11 +61,13 @@ const (
 	towardLeft, towardRight = "toleft0", "toright0"
 )
 
-// Addresses. Every link has the same, since none sees another.
+// Addresses, unless others are given. Every link has the same, since none sees another.
+// The middle has the one before the end's.
 const (
-	leftAddr, leftRouter   = "10.77.1.2", "10.77.1.1"
-	rightAddr, rightRouter = "10.77.2.2", "10.77.2.1"
-	netmask                = "/30"
+	leftAddr  = "10.77.1.2"
+	rightAddr = "10.77.2.2"
+	netBits   = 30
+	netmask   = "/30"
 )
 
 // upRouted makes a link of three namespaces.
@@ -82,6 +84,26 @@ func upRouted(ctx context.Context, b router, run Runner, pid int, c Config) (Lin
 }
 
 func (l *routedLink) make(ctx context.Context, pid int) error {
+	if err := l.place(ctx, pid); err != nil {
+		return err
+	}
+	commands := append(l.build(), l.shaping(l.shape)...)
+	if !l.config.Closed {
+		l.open, l.windows = true, 1
+	}
+	return runAll(ctx, l.run, append(commands, l.forward(l.open)))
+}
+
+// place finds the places of the ends, or makes them, and makes the middle.
+func (l *routedLink) place(ctx context.Context, pid int) error {
+	if l.config.joins() {
+		names, err := l.spaces.add(ctx, l.config, pid, partMiddle)
+		if err != nil {
+			return err
+		}
+		l.left, l.middle, l.right = l.config.Ends[0], names[0], l.config.Ends[1]
+		return nil
+	}
 	names, err := l.spaces.add(ctx, l.config, pid, partLeft, partMiddle, partRight)
 	if err != nil {
 		return err
@@ -89,11 +111,7 @@ func (l *routedLink) make(ctx context.Context, pid int) error {
 	l.left = Namespace{names[0], leftEnd, netip.MustParseAddr(leftAddr)}
 	l.middle = names[1]
 	l.right = Namespace{names[2], rightEnd, netip.MustParseAddr(rightAddr)}
-	commands := append(l.build(), l.shaping(l.shape)...)
-	if !l.config.Closed {
-		l.open, l.windows = true, 1
-	}
-	return runAll(ctx, l.run, append(commands, l.forward(l.open)))
+	return nil
 }
 
 // build returns the commands that join and address the namespaces.
@@ -102,17 +120,18 @@ func (l *routedLink) build() []command {
 	mtu := strconv.Itoa(l.config.mtu())
 	for _, end := range []struct {
 		Namespace
-		counterpart, router string
-	}{{l.left, towardLeft, leftRouter}, {l.right, towardRight, rightRouter}} {
-		ns, dev := end.Name, end.Device
+		counterpart string
+		other       netip.Addr
+	}{{l.left, towardLeft, l.right.Addr}, {l.right, towardRight, l.left.Addr}} {
+		ns, dev, router := end.Name, end.Device, end.Addr.Prev().String()
 		commands = append(commands,
 			command{"ip", "link", "add", dev, "netns", ns, "mtu", mtu, "type", "veth", "peer", "name", end.counterpart, "netns", l.middle, "mtu", mtu},
 			command{"ip", "-n", ns, "addr", "add", end.Addr.String() + netmask, "dev", dev},
-			command{"ip", "-n", l.middle, "addr", "add", end.router + netmask, "dev", end.counterpart},
+			command{"ip", "-n", l.middle, "addr", "add", router + netmask, "dev", end.counterpart},
 			command{"ip", "-n", ns, "link", "set", "lo", "up"},
 			command{"ip", "-n", ns, "link", "set", dev, "up"},
 			command{"ip", "-n", l.middle, "link", "set", end.counterpart, "up"},
-			command{"ip", "-n", ns, "route", "add", "default", "via", end.router},
+			command{"ip", "-n", ns, "route", "add", end.other.String(), "via", router},
 		)
 	}
 	return commands

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -39,6 +40,12 @@ type Config struct {
 	// Left and Right name the network namespaces to be made, which must not
 	// exist yet. They are named after this process if empty.
 	Left, Right string
+	// Ends are places for the ends of the link, left and right, in network namespaces
+	// that are there already, such as Namespaces: the interfaces are made there by
+	// their names and addresses, and go with the link, while the namespaces stay. An
+	// address is the second host of a /30 network of its own, whose first host is the
+	// link's too. When nothing is given, the link makes namespaces of its own.
+	Ends [2]Namespace
 
 	// Listen is the address at which a proxy awaits connections from the left,
 	// 127.0.0.1 and a free port if empty. Only ProxyBackend uses it.
@@ -105,8 +112,43 @@ func (c Config) Check() error {
 	if c.Left != "" && c.Left == c.Right {
 		return fmt.Errorf("link: both network namespaces are named %s", c.Left)
 	}
+	if err := c.checkEnds(); err != nil {
+		return err
+	}
 	return c.Shape.check()
 }
+
+// joins tells whether the ends of the link are in namespaces that are there already.
+func (c Config) joins() bool { return c.Ends != [2]Namespace{} }
+
+func (c Config) checkEnds() error {
+	if !c.joins() {
+		return nil
+	}
+	if c.Left != "" || c.Right != "" {
+		return errors.New("link: network namespaces are there already, and others are to be made")
+	}
+	left, right := c.Ends[0], c.Ends[1]
+	if left.Name == right.Name || left.Addr == right.Addr {
+		return fmt.Errorf("link: both ends are in network namespace %s or have the address %s", left.Name, left.Addr)
+	}
+	for _, n := range c.Ends {
+		switch {
+		case !namespaceName.MatchString(n.Name):
+			return fmt.Errorf("link: %q is no name of a network namespace", n.Name)
+		case !deviceName.MatchString(n.Device):
+			return fmt.Errorf("link: %q is no name for an interface; take letters, digits, '.', '_' and '-', at most 15", n.Device)
+		case !n.Addr.Is4() || n.Addr.As4()[3]%4 != secondHost:
+			return fmt.Errorf("link: %s is not the IPv4 address of the second host of a /30 network", n.Addr)
+		}
+	}
+	return nil
+}
+
+// secondHost is that of a /30 network: its address modulo 4.
+const secondHost = 2
+
+var deviceName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,14}$`)
 
 var namespaceName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 
@@ -186,6 +228,7 @@ const (
 	hasKeptFlight  feature = "flight that outlives a window"
 	hasMTU         feature = "MTU"
 	hasNames       feature = "names of network namespaces"
+	hasEnds        feature = "ends in network namespaces"
 )
 
 // features returns the features that c asks for.
@@ -206,6 +249,7 @@ func (c Config) features() []feature {
 		{hasKeptFlight, c.KeepFlight},
 		{hasMTU, c.MTU != 0},
 		{hasNames, c.Left != "" || c.Right != ""},
+		{hasEnds, c.joins()},
 	} {
 		if f.asked {
 			asked = append(asked, f.feature)

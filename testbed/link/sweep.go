@@ -13,10 +13,11 @@ import (
 )
 
 // namePrefix begins the name of every namespace that this package names. The
-// process that made it follows, then the link and the part of it: pg1234-1-l.
+// process that made it follows, then the link and the part of it, or the node that it
+// is for: pg1234-1-l, pg1234-2-n-svalbard.
 const namePrefix = "pg"
 
-var ownName = regexp.MustCompile(`^` + namePrefix + `([1-9][0-9]{0,9})-[0-9]+-[lmr]$`)
+var ownName = regexp.MustCompile(`^` + namePrefix + `([1-9][0-9]{0,9})-[0-9]+-(?:[lmr]|` + partNode + `.+)$`)
 
 // mark is the alias of the loopback interface in a namespace whose name was given by
 // somebody: the only thing about it that tells whose it is.

@@ -107,19 +107,16 @@ func (b *TunBackend) Up(ctx context.Context, c Config) (Link, error) {
 // make makes the namespaces and their interfaces, and begins to carry packets.
 func (l *TunLink) make(ctx context.Context) error {
 	c := l.config
-	names, err := l.spaces.add(ctx, c, l.backend.pid, partLeft, partRight)
-	if err != nil {
+	if err := l.place(ctx); err != nil {
 		return err
 	}
-	l.left = Namespace{names[0], tunDevice, netip.MustParseAddr(tunLeft)}
-	l.right = Namespace{names[1], tunDevice, netip.MustParseAddr(tunRight)}
-	for _, n := range []Namespace{l.left, l.right} {
-		end, err := openTun(n)
+	for _, n := range [][2]Namespace{{l.left, l.right}, {l.right, l.left}} {
+		end, err := openTun(n[0])
 		if err != nil {
 			return err
 		}
 		l.ends = append(l.ends, end)
-		if err := runAll(ctx, l.backend.run, tunCommands(n, c.mtu())); err != nil {
+		if err := runAll(ctx, l.backend.run, tunCommands(n[0], n[1].Addr, c.mtu())); err != nil {
 			return err
 		}
 	}
@@ -141,9 +138,24 @@ func (l *TunLink) make(ctx context.Context) error {
 	return nil
 }
 
-// tunCommands returns the commands that make an interface ready.
-func tunCommands(n Namespace, mtu int) []command {
-	return []command{
+// place finds the places of the ends, or makes them.
+func (l *TunLink) place(ctx context.Context) error {
+	if l.config.joins() {
+		l.left, l.right = l.config.Ends[0], l.config.Ends[1]
+		return nil
+	}
+	names, err := l.spaces.add(ctx, l.config, l.backend.pid, partLeft, partRight)
+	if err != nil {
+		return err
+	}
+	l.left = Namespace{names[0], tunDevice, netip.MustParseAddr(tunLeft)}
+	l.right = Namespace{names[1], tunDevice, netip.MustParseAddr(tunRight)}
+	return nil
+}
+
+// tunCommands returns the commands that make an interface ready, which leads to peer.
+func tunCommands(n Namespace, peer netip.Addr, mtu int) []command {
+	commands := []command{
 		{"ip", "-n", n.Name, "link", "set", "lo", "up"},
 		{"ip", "-n", n.Name, "addr", "add", n.Addr.String() + netmask, "dev", n.Device},
 		// IPv6 would look for neighbours and routers, and nothing is to pass that
@@ -151,6 +163,10 @@ func tunCommands(n Namespace, mtu int) []command {
 		{"ip", "netns", "exec", n.Name, "sysctl", "-q", "-e", "-w", "net.ipv6.conf." + n.Device + ".disable_ipv6=1"},
 		{"ip", "-n", n.Name, "link", "set", "dev", n.Device, "mtu", strconv.Itoa(mtu), "txqueuelen", tunQueueLen, "up"},
 	}
+	if near, err := n.Addr.Prefix(netBits); err != nil || !near.Contains(peer) {
+		commands = append(commands, command{"ip", "-n", n.Name, "route", "add", peer.String(), "dev", n.Device})
+	}
+	return commands
 }
 
 // now is the time of the link.

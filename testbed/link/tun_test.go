@@ -18,7 +18,7 @@ import (
 func TestTunCommands(t *testing.T) {
 	n := Namespace{"sat", "link0", netip.MustParseAddr("10.77.0.1")}
 	var lines []string
-	for _, c := range tunCommands(n, 9000) {
+	for _, c := range tunCommands(n, netip.MustParseAddr("10.77.0.2"), 9000) {
 		lines = append(lines, strings.Join(c, " "))
 	}
 	const want = "ip -n sat link set lo up\n" +
