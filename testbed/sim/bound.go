@@ -32,40 +32,55 @@ func (b Bound) Ratio() float64 {
 // slicesOfTime is how many slices of time a run is cut into for its Bound.
 const slicesOfTime = 288
 
+// Shipment is a bundle that was accepted from an application.
+type Shipment struct {
+	From, To bundle.EID // node IDs
+	Size     int64
+	Sent     time.Duration // since the start
+	// Arrived is when it was delivered since the start, if Delivered.
+	Arrived   time.Duration
+	Delivered bool
+}
+
 // busiest returns the node that most bytes were sent to.
-func (h *history) busiest() *node {
+func busiest(list []Shipment) bundle.EID {
 	sums := make(map[bundle.EID]int64)
-	var best *node
-	for _, f := range h.order {
-		if !f.accepted {
-			continue
-		}
-		sums[f.to] += f.size
-		if n := h.w.byID[f.to]; best == nil || n != best && sums[f.to] > sums[best.id] {
-			best = n
+	var best bundle.EID
+	for i, s := range list {
+		sums[s.To] += s.Size
+		if i == 0 || s.To != best && sums[s.To] > sums[best] {
+			best = s.To
 		}
 	}
 	return best
 }
 
-// bound computes the Bound of a node: the greatest flow through a network that has each
-// node once for each slice of time.
-func (w *world) bound(to *node) Bound {
-	b := Bound{To: to.id}
-	n, slice := len(w.nodes), w.cfg.Length.Std()/slicesOfTime
+// Bound computes the Bound of the node that most was sent to: the greatest flow through a
+// network that has each node once for each slice of time. It is zero when nothing was sent.
+func (c *Config) Bound(list []Shipment) Bound {
+	if len(list) == 0 {
+		return Bound{}
+	}
+	b := Bound{To: busiest(list)}
+	numbers := make(map[bundle.EID]int)
+	for i, m := range c.Nodes {
+		numbers[m.ID] = i
+	}
+	to := numbers[b.To]
+	n, slice := len(c.Nodes), c.Length.Std()/slicesOfTime
 	vertex := func(at time.Duration, node int) int { return int(min(at/slice, slicesOfTime-1))*n + node }
 	const ends = 2
 	source, sink := slicesOfTime*n, slicesOfTime*n+1
 	g := newGrid(slicesOfTime*n + ends)
-	w.joinSlices(g, to, sink)
+	c.joinSlices(g, numbers, to, sink)
 	supply := make(map[int]int64)
-	for _, f := range w.history.order {
-		if !f.accepted || f.to != to.id {
+	for _, s := range list {
+		if s.To != b.To {
 			continue
 		}
-		supply[vertex(f.sent, f.source.number)] += f.size
-		if f.delivered > 0 && f.arrived <= w.cfg.Length.Std() {
-			b.Delivered += f.size
+		supply[vertex(s.Sent, numbers[s.From])] += s.Size
+		if s.Delivered && s.Arrived <= c.Length.Std() {
+			b.Delivered += s.Size
 		}
 	}
 	for v := range slicesOfTime * n {
@@ -73,10 +88,10 @@ func (w *world) bound(to *node) Bound {
 	}
 	b.Bytes = g.flow(source, sink)
 	everything := newGrid(slicesOfTime*n + ends)
-	w.joinSlices(everything, to, sink)
-	for _, m := range w.nodes {
-		if m != to && w.sends(m, to) {
-			everything.join(source, m.number, math.MaxInt64/4)
+	c.joinSlices(everything, numbers, to, sink)
+	for i, m := range c.Nodes {
+		if i != to && c.sends(m.ID, b.To) {
+			everything.join(source, i, math.MaxInt64/4)
 		}
 	}
 	b.Capacity = everything.flow(source, sink)
@@ -84,9 +99,9 @@ func (w *world) bound(to *node) Bound {
 }
 
 // sends tells whether an application at a node sends to another one.
-func (w *world) sends(from, to *node) bool {
-	for _, t := range w.cfg.Traffic {
-		if t.From == from.id && t.To == to.id {
+func (c *Config) sends(from, to bundle.EID) bool {
+	for _, t := range c.Traffic {
+		if t.From == from && t.To == to {
 			return true
 		}
 	}
@@ -94,23 +109,23 @@ func (w *world) sends(from, to *node) bool {
 }
 
 // joinSlices adds what nodes keep from slice to slice, and what contacts carry in each.
-func (w *world) joinSlices(g *network, to *node, sink int) {
-	n, slice := len(w.nodes), w.cfg.Length.Std()/slicesOfTime
+func (c *Config) joinSlices(g *network, numbers map[bundle.EID]int, to, sink int) {
+	n, slice := len(c.Nodes), c.Length.Std()/slicesOfTime
 	const plenty = math.MaxInt64 / 4
 	for k := range slicesOfTime {
-		for _, m := range w.nodes {
+		for m := range n {
 			if k+1 < slicesOfTime && m != to {
-				g.join(k*n+m.number, (k+1)*n+m.number, plenty)
+				g.join(k*n+m, (k+1)*n+m, plenty)
 			}
 		}
-		g.join(k*n+to.number, sink, plenty)
+		g.join(k*n+to, sink, plenty)
 	}
-	for c := range w.cfg.Plan.All() {
-		from, till := w.since(c.Start), w.since(c.End)
-		a, b := w.byID[c.From], w.byID[c.To]
+	for one := range c.Plan.All() {
+		from, till := c.since(one.Start), c.since(one.End)
+		a, b := numbers[one.From], numbers[one.To]
 		for k := int(from / slice); k < slicesOfTime && time.Duration(k)*slice < till; k++ {
 			begin, end := max(from, time.Duration(k)*slice), min(till, time.Duration(k+1)*slice)
-			g.join(k*n+a.number, k*n+b.number, int64(float64(c.Rate)*(end-begin).Seconds()/8))
+			g.join(k*n+a, k*n+b, int64(float64(one.Rate)*(end-begin).Seconds()/8))
 		}
 	}
 }

@@ -313,7 +313,7 @@ func (n *node) fill(raw []byte) (store.Staged, error) {
 func (n *node) send(t *Traffic, body []byte) {
 	b := bundle.Bundle{
 		Primary: bundle.Primary{
-			CRC: bundle.CRC32C, Destination: t.To.WithService(t.Kind.service()), Source: n.id.WithService(t.Kind.service()),
+			CRC: bundle.CRC32C, Destination: t.To.WithService(t.Kind.Service()), Source: n.id.WithService(t.Kind.Service()),
 			Flags: bundle.FlagMustNotFragment, Created: n.stamp(n.w.clock()), Lifetime: t.Lifetime,
 		},
 		Payload: bundle.PayloadHeader{CRC: bundle.CRC32C, Length: uint64(len(body))},

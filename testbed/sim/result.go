@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"perigee/bundle"
+	"perigee/bundle/contact"
 	"perigee/bundle/dtntime"
 )
 
@@ -61,6 +62,15 @@ type PassResult struct {
 	End      dtntime.Time `json:"end"`
 	Capacity int64        `json:"capacity_bytes"`
 	Bytes    int64        `json:"bytes"`
+	// Utilisation is Bytes as a part of Capacity.
+	Utilisation float64 `json:"utilisation"`
+}
+
+// NewPassResult tells that a contact carried so many bytes.
+func NewPassResult(c contact.Contact, bytes int64) PassResult {
+	r := PassResult{From: c.From, To: c.To, Start: c.Start, End: c.End, Capacity: c.VolumeAt(c.Start), Bytes: bytes}
+	r.Utilisation = float64(bytes) / float64(max(r.Capacity, 1))
+	return r
 }
 
 // result puts the figures together.
@@ -76,14 +86,12 @@ func (w *world) result() *Result {
 			r.Kinds = append(r.Kinds, one)
 		}
 	}
-	if to := h.busiest(); to != nil {
-		r.Bound = w.bound(to)
-	}
+	r.Bound = w.cfg.Bound(h.shipments())
 	for _, f := range h.order {
 		r.count(f, w.clock())
 	}
 	for _, u := range w.passes {
-		r.Passes = append(r.Passes, PassResult{u.From, u.To, u.Start, u.End, u.VolumeAt(u.Start), u.Bytes})
+		r.Passes = append(r.Passes, NewPassResult(u.Contact, u.Bytes))
 	}
 	return r
 }

@@ -87,7 +87,8 @@ type Fault struct {
 // ErrConfig is wrapped by every error about a Config.
 var ErrConfig = errors.New("invalid simulation")
 
-func (c *Config) check() error {
+// Check finds mistakes in a Config.
+func (c *Config) Check() error {
 	known := make(map[bundle.EID]bool)
 	for _, n := range c.Nodes {
 		if n.ID.IsNull() || n.ID != n.ID.Node() || known[n.ID] {
@@ -128,7 +129,7 @@ func (c *Config) check() error {
 // Run simulates. What the run did not keep is in the Result; an error tells that it
 // could not be carried out, or that ctx ended.
 func Run(ctx context.Context, c Config) (*Result, error) {
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		return nil, err
 	}
 	w := newWorld(c)

@@ -25,8 +25,8 @@ const (
 // Kinds lists them.
 func Kinds() []Kind { return []Kind{Samples, Telemetry, Delta} }
 
-// service is the service number at which the other end listens.
-func (k Kind) service() uint64 {
+// Service is the service number from which and to which bundles of a kind go.
+func (k Kind) Service() uint64 {
 	switch k {
 	case Samples:
 		return 11
@@ -35,6 +35,9 @@ func (k Kind) service() uint64 {
 	}
 	return 10
 }
+
+// shortestEvery is the shortest time from one message of a traffic to the next.
+const shortestEvery = 10 * dtntime.Millisecond
 
 // Traffic is what one application sends to another, in payloads as agent and ground
 // make them.
@@ -57,8 +60,8 @@ func (t *Traffic) check(known map[bundle.EID]bool) error {
 	switch {
 	case !known[t.From] || !known[t.To] || t.From == t.To:
 		return fmt.Errorf("%w: %s from %s to %s: want two nodes that are there", ErrConfig, t.Kind, t.From, t.To)
-	case t.Every < dtntime.Second:
-		return fmt.Errorf("%w: %s every %s, want 1s at least", ErrConfig, t.Kind, t.Every)
+	case t.Every < shortestEvery:
+		return fmt.Errorf("%w: %s every %s, want %s at least", ErrConfig, t.Kind, t.Every, shortestEvery)
 	case t.Lifetime < dtntime.Second:
 		return fmt.Errorf("%w: %s with a lifetime of %s, want 1s at least", ErrConfig, t.Kind, t.Lifetime)
 	}
@@ -78,30 +81,37 @@ func (t *Traffic) check(known map[bundle.EID]bool) error {
 	return nil
 }
 
-// source is an application that sends.
-type source struct {
-	w       *world
-	traffic Traffic
-	node    *node
-	rng     *rand.Rand
-	pool    []payload.Sample // pictures, taken over and over
-	sent    uint64
+// Maker makes the payloads that one application sends.
+type Maker struct {
+	Traffic
+	// First is when it sends first, since the start.
+	First time.Duration
+
+	rng  *rand.Rand
+	pool []payload.Sample // pictures, taken over and over
+	sent uint64
 }
 
-// beginTraffic starts the applications.
-func (w *world) beginTraffic() {
+// State is what telemetry tells of a node: the bytes of its store, and its bundles.
+type State struct{ Used, Free, Bundles uint64 }
+
+// Makers returns what makes the payloads of each Traffic, in order. They follow from
+// the seed.
+func (c *Config) Makers() []*Maker {
 	pools := make(map[int][]payload.Sample)
-	for i, t := range w.cfg.Traffic {
-		s := &source{w: w, traffic: t, node: w.byID[t.From], rng: w.cfg.stream("traffic", i)}
+	makers := make([]*Maker, len(c.Traffic))
+	for i, t := range c.Traffic {
+		m := &Maker{Traffic: t, rng: c.stream("traffic", i)}
 		if t.Kind == Samples {
 			if pools[t.Size] == nil {
-				pools[t.Size] = pictures(w.cfg.stream("pictures", t.Size), t.Size)
+				pools[t.Size] = pictures(c.stream("pictures", t.Size), t.Size)
 			}
-			s.pool = pools[t.Size]
+			m.pool = pools[t.Size]
 		}
-		w.byID[t.To].listenAt(t.To.WithService(t.Kind.service()))
-		w.at(time.Duration(s.rng.Int64N(int64(t.Every.Std()))), s.next)
+		m.First = time.Duration(m.rng.Int64N(int64(t.Every.Std())))
+		makers[i] = m
 	}
+	return makers
 }
 
 // pictures draws some pictures of a size.
@@ -124,56 +134,78 @@ func noise(rng *rand.Rand, n int) []byte {
 	return b[:n]
 }
 
+// Next makes the payloads of what is sent next, at a time and at a node that is as state
+// says.
+func (m *Maker) Next(now dtntime.Time, state State) ([][]byte, error) {
+	m.sent++
+	switch m.Kind {
+	case Samples:
+		one := m.pool[m.rng.IntN(len(m.pool))]
+		one.Taken = now
+		return m.encode(&payload.SampleBatch{Batch: m.sent, Samples: []payload.Sample{one}})
+	case Telemetry:
+		return m.encode(&payload.Telemetry{
+			Time: now, Taken: m.sent, StorageUsed: state.Used, StorageFree: state.Free,
+			Battery: 80, Temperature: 20, PendingBatches: state.Bundles,
+		})
+	}
+	parts, err := payload.Split(payload.ModelPart{
+		Update: m.sent, Version: m.sent, Type: payload.UpdateDelta, Encoding: "int4",
+		Base: models.HashBytes([]byte("base")), Result: models.HashBytes([]byte("result")), Backbone: models.HashBytes([]byte("backbone")),
+	}, noise(m.rng, m.Size), max(min(m.Part, m.Size), 1))
+	if err != nil {
+		return nil, fmt.Errorf("making a delta at %s: %w", m.From, err)
+	}
+	messages := make([]payload.Message, len(parts))
+	for i := range parts {
+		messages[i] = &parts[i]
+	}
+	return m.encode(messages...)
+}
+
+func (m *Maker) encode(messages ...payload.Message) ([][]byte, error) {
+	var bodies [][]byte
+	for _, one := range messages {
+		body, err := one.Encode()
+		if err != nil {
+			return nil, fmt.Errorf("making %s at %s: %w", m.Kind, m.From, err)
+		}
+		bodies = append(bodies, body)
+	}
+	return bodies, nil
+}
+
+// source is an application that sends.
+type source struct {
+	*Maker
+	w    *world
+	node *node
+}
+
+// beginTraffic starts the applications.
+func (w *world) beginTraffic() {
+	for _, m := range w.cfg.Makers() {
+		s := &source{Maker: m, w: w, node: w.byID[m.From]}
+		w.byID[m.To].listenAt(m.To.WithService(m.Kind.Service()))
+		w.at(m.First, s.next)
+	}
+}
+
 // next sends, and comes again.
 func (s *source) next() {
 	if s.w.now >= s.w.cfg.Length.Std() {
 		return
 	}
-	s.w.after(s.traffic.Every.Std(), s.next)
+	s.w.after(s.Every.Std(), s.next)
 	if !s.node.up {
 		return // and neither is the application
 	}
-	if err := s.send(); err != nil {
+	st := s.node.store.Stats()
+	bodies, err := s.Next(s.w.clock(), State{uint64(st.Bytes), uint64(max(st.Quota-st.Bytes, 0)), uint64(st.Bundles)})
+	if err != nil {
 		s.w.fail(err)
 	}
-}
-
-func (s *source) send() error {
-	switch s.traffic.Kind {
-	case Samples:
-		one := s.pool[s.rng.IntN(len(s.pool))]
-		one.Taken = s.w.clock()
-		s.sent++
-		return s.message(&payload.SampleBatch{Batch: s.sent, Samples: []payload.Sample{one}})
-	case Telemetry:
-		st := s.node.store.Stats()
-		s.sent++
-		return s.message(&payload.Telemetry{
-			Time: s.w.clock(), Taken: s.sent, StorageUsed: uint64(st.Bytes), StorageFree: uint64(max(st.Quota-st.Bytes, 0)),
-			Battery: 80, Temperature: 20, PendingBatches: uint64(st.Bundles),
-		})
+	for _, body := range bodies {
+		s.node.send(&s.Traffic, body)
 	}
-	s.sent++
-	parts, err := payload.Split(payload.ModelPart{
-		Update: s.sent, Version: s.sent, Type: payload.UpdateDelta, Encoding: "int4",
-		Base: models.HashBytes([]byte("base")), Result: models.HashBytes([]byte("result")), Backbone: models.HashBytes([]byte("backbone")),
-	}, noise(s.rng, s.traffic.Size), max(min(s.traffic.Part, s.traffic.Size), 1))
-	if err != nil {
-		return err
-	}
-	for i := range parts {
-		if err := s.message(&parts[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *source) message(m payload.Message) error {
-	body, err := m.Encode()
-	if err != nil {
-		return fmt.Errorf("making %s at %s: %w", s.traffic.Kind, s.node.id, err)
-	}
-	s.node.send(&s.traffic, body)
-	return nil
 }

@@ -73,7 +73,9 @@ func (w *world) layWires() {
 		}
 		end := l.endOf(a)
 		l.uses[end] = append(l.uses[end], w.passes.add(c))
-		l.miss(c)
+		if w.cfg.Missed(c) {
+			l.outages = append(l.outages, outage{w.since(c.Start), w.since(c.End)})
+		}
 		w.at(w.since(c.Start), l.check)
 		w.at(w.since(c.End), l.check)
 	}
@@ -88,21 +90,6 @@ func (l *wire) introduce() {
 		peer := l.ends[1-i]
 		n.peers = append(n.peers, core.Neighbour{Peer: peer.id, Dial: i == 0})
 		n.wires[peer.id] = l
-	}
-}
-
-// miss draws whether a pass does not come to pass: both directions of it.
-func (l *wire) miss(c contact.Contact) {
-	from, to := l.w.since(c.Start), l.w.since(c.End)
-	missed := l.w.cfg.Faults.Missed
-	if missed == 0 || from >= l.w.cfg.Length.Std() {
-		return
-	}
-	// Drawn from the wire and the start, so that both directions agree.
-	rng := l.w.cfg.stream("missed", l.ends[0].number<<16|l.ends[1].number)
-	rng = rand.New(rand.NewPCG(rng.Uint64(), uint64(c.Start)))
-	if rng.Float64() < missed {
-		l.outages = append(l.outages, outage{from, to})
 	}
 }
 

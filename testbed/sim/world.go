@@ -136,11 +136,14 @@ func (w *world) recycle(b []byte) {
 func (w *world) clock() dtntime.Time { return w.cfg.Start.Add(dtntime.Of(w.now)) }
 
 // since is a time of the clock as one of the world.
-func (w *world) since(t dtntime.Time) time.Duration {
-	if t <= w.cfg.Start {
+func (w *world) since(t dtntime.Time) time.Duration { return w.cfg.since(t) }
+
+// since is how long after the start a time is.
+func (c *Config) since(t dtntime.Time) time.Duration {
+	if t <= c.Start {
 		return 0
 	}
-	return t.Sub(w.cfg.Start).Std()
+	return t.Sub(c.Start).Std()
 }
 
 func (w *world) note(n *node, what string, numbers ...uint64) {
@@ -149,24 +152,18 @@ func (w *world) note(n *node, what string, numbers ...uint64) {
 	w.trace.add(l)
 }
 
-// planFaults draws what will go wrong.
+// planFaults lets go wrong what will.
 func (w *world) planFaults() {
-	f := &w.cfg.Faults
-	rng := w.cfg.stream("crashes", 0)
-	for range f.Crashes {
-		n := w.nodes[rng.IntN(len(w.nodes))]
-		w.crashAt(n, time.Duration(rng.Int64N(int64(w.cfg.Length.Std()))), time.Duration(1+rng.Int64N(int64(f.Down.Std()))))
-	}
-	for _, x := range f.At {
+	for _, x := range w.cfg.Troubles() {
 		n, peer := w.byID[x.Node], w.byID[x.Peer]
 		if peer == nil {
-			w.crashAt(n, x.At.Std(), x.For.Std())
+			w.crashAt(n, x.At, x.For)
 			continue
 		}
 		l := w.wire(n, peer)
 		if l != nil {
-			l.outages = append(l.outages, outage{x.At.Std(), x.At.Std() + x.For.Std()})
-			w.at(x.At.Std(), func() { l.check() })
+			l.outages = append(l.outages, outage{x.At, x.At + x.For})
+			w.at(x.At, func() { l.check() })
 		}
 	}
 }
