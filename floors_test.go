@@ -82,10 +82,11 @@ func floors() map[string]int {
 		"perigee/ground/dashboard":   7,
 		"perigee/testbed/activation": 7,
 		"perigee/testbed/assets":     7,
-		"perigee/testbed/daemon":     7,
-		"perigee/testbed/link":       7,
+		"perigee/testbed/daemon":     6,
+		"perigee/testbed/link":       6,
 		"perigee/testbed/scenes":     7,
-		"perigee/testbed/sim":        7,
+		"perigee/testbed/sim":        6,
+		"perigee/testbed/emu":        7, // runs networks as sim does, of daemons on links
 
 		"perigee/testbed/...": 8,
 

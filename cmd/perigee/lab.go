@@ -31,12 +31,14 @@ type labRun struct {
 	backend       string
 	kill          int
 	killSeed      uint64
+	keep          bool
 }
 
 func (o *labRun) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.out, "out", filepath.Join("out", "demo"), "`folder` of the results; for a network, out/NAME unless given")
 	f.StringVar(&o.perigeed, "perigeed", "", "`path` of the daemon's program (default: beside this one)")
-	f.StringVar(&o.backend, "backend", "", "emulate the link by auto, netem, tun, netns or `proxy` (default: what the scenario says)")
+	f.StringVar(&o.backend, "backend", "", "`how` links are emulated: auto, netem, tun, netns, or proxy; for a network not proxy, but sim (default: what the scenario says)")
+	f.BoolVar(&o.keep, "keep", false, "leave the folder of a network's daemons, with their logs and stores")
 	f.IntVar(&o.kill, "kill", 0, "kill the satellite's daemon so many `times` at random moments")
 	f.Uint64Var(&o.killSeed, "kill-seed", 0, "`seed` of these moments (default: random, printed)")
 }
@@ -49,13 +51,18 @@ func newLabRun(e *env) *cobra.Command {
 		Long: `Run a scenario and write what it measured into the folder of the results.
 
 A scenario of learning fetches what it needs once, starts the daemons, emulates the passes, and
-writes report.json and before-after.png. A network (kind = "network") is simulated in
-this process: hundreds of nodes and days of passes in a minute, the same way each time
-from its seed. It writes report.json and passes.svg.
+writes report.json and before-after.png.
+
+A network (kind = "network") is simulated in this process by the backend sim: hundreds of
+nodes and days of passes in a minute, the same way each time from its seed. By the other
+backends each node is a daemon in a network namespace of its own, on links that are
+open during its contacts; that needs root, and takes as long as the scenario says. Either
+way it writes report.json and passes.svg.
 
 It exits with 1 when the run did not keep what the scenario promises.`,
 		Example: `  perigee lab run testbed/scenarios/first-light.toml
   perigee lab run testbed/scenarios/constellation-24x3.toml
+  sudo perigee lab run testbed/scenarios/three-stations.toml
   perigee lab run --kill 3 --kill-seed 7 testbed/scenarios/first-light.toml`,
 		Args: exactArgs("SCENARIO"),
 		RunE: func(c *cobra.Command, args []string) error { return o.run(c, e, args[0]) },
@@ -89,17 +96,8 @@ func (o *labRun) run(c *cobra.Command, e *env, path string) error {
 	if o.kill < 0 {
 		return usagef("--kill is %d; it cannot be negative", o.kill)
 	}
-	if o.perigeed == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return fmt.Errorf("looking for perigeed beside this program: %w", err)
-		}
-		o.perigeed = filepath.Join(filepath.Dir(self), "perigeed")
-	}
-	for _, p := range []*string{&o.out, &o.perigeed} {
-		if *p, err = filepath.Abs(*p); err != nil {
-			return err
-		}
+	if err := o.findPaths(); err != nil {
+		return err
 	}
 	if _, err := os.Stat(o.perigeed); err != nil {
 		return fmt.Errorf("looking for the daemon's program: %w; run make build, or name it with --perigeed", err)
@@ -123,6 +121,23 @@ func (o *labRun) run(c *cobra.Command, e *env, path string) error {
 	return errors.Join(printReport(e, report), err)
 }
 
+// findPaths makes paths absolute, that of perigeed beside this program unless given.
+func (o *labRun) findPaths() (err error) {
+	if o.perigeed == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("looking for perigeed beside this program: %w", err)
+		}
+		o.perigeed = filepath.Join(filepath.Dir(self), "perigeed")
+	}
+	for _, p := range []*string{&o.out, &o.perigeed} {
+		if *p, err = filepath.Abs(*p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // runNetwork runs a scenario of kind "network".
 func (o *labRun) runNetwork(c *cobra.Command, e *env, path string) error {
 	n, err := lab.ReadNetwork(path)
@@ -132,8 +147,10 @@ func (o *labRun) runNetwork(c *cobra.Command, e *env, path string) error {
 	if err != nil {
 		return err
 	}
-	if o.backend != "" && o.backend != n.Backend {
-		return usagef("--backend: a network runs on %s, not on %q", n.Backend, o.backend)
+	if o.backend != "" {
+		if err := n.SetBackend(o.backend); err != nil {
+			return usagef("--backend: %w", err)
+		}
 	}
 	if o.kill != 0 {
 		return usagef("--kill: a network names its crashes under faults")
@@ -141,9 +158,12 @@ func (o *labRun) runNetwork(c *cobra.Command, e *env, path string) error {
 	if !c.Flags().Changed("out") {
 		o.out = filepath.Join("out", n.Name)
 	}
+	if err := o.findPaths(); err != nil {
+		return err
+	}
 	file, ok := e.err.(*os.File)
 	progress := lab.NewProgress(e.err, ok && term.IsTerminal(int(file.Fd())))
-	report, err := lab.RunNetwork(c.Context(), n, o.out, progress)
+	report, err := lab.RunNetwork(c.Context(), n, lab.NetworkOptions{Out: o.out, Perigeed: o.perigeed, Keep: o.keep, Progress: progress})
 	if report == nil {
 		return err
 	}

@@ -235,6 +235,7 @@ func Sum(a, b app.Counters) app.Counters {
 		CustodyAccepted: a.CustodyAccepted + b.CustodyAccepted, CustodyReleased: a.CustodyReleased + b.CustodyReleased,
 		CustodyRefused: a.CustodyRefused + b.CustodyRefused, Retransmissions: a.Retransmissions + b.Retransmissions,
 		SignalsSent: a.SignalsSent + b.SignalsSent, SignalsReceived: a.SignalsReceived + b.SignalsReceived,
+		CustodyAlarms: a.CustodyAlarms + b.CustodyAlarms,
 	}
 }
 

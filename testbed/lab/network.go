@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"perigee/bundle"
@@ -15,9 +16,6 @@ import (
 	"perigee/bundle/dtntime"
 	"perigee/testbed/sim"
 )
-
-// BackendSim is the backend that simulates a network in this process.
-const BackendSim = "sim"
 
 // Network is a scenario file of kind "network": nodes in orbit and on the ground, what
 // their applications send, what goes wrong, and what is expected.
@@ -31,6 +29,9 @@ type Network struct {
 		Start  time.Time        `toml:"start"`
 		Length dtntime.Duration `toml:"length"` // while applications send
 		Drain  dtntime.Duration `toml:"drain"`  // at most, until all has arrived
+		// Speed is how many times faster than in the file everything goes: each time
+		// of the file but light's is divided by it, while rates and sizes stay. 0 is 1.
+		Speed float64 `toml:"speed"`
 	} `toml:"clock"`
 	Constellations []Constellation `toml:"constellation"`
 	Nodes          []NetworkNode   `toml:"node"`
@@ -142,18 +143,26 @@ func ReadNetwork(file string) (*Network, error) {
 	return &n, nil
 }
 
+// SetBackend chooses the backend in place of the scenario's.
+func (n *Network) SetBackend(name string) error {
+	n.Backend = name
+	return n.check()
+}
+
 func (n *Network) check() error {
 	switch {
 	case n.Name == "":
 		return errors.New("name is empty")
 	case n.Kind != KindNetwork:
 		return fmt.Errorf("kind is %q, want %q", n.Kind, KindNetwork)
-	case n.Backend != BackendSim:
-		return fmt.Errorf("backend is %q, want %q", n.Backend, BackendSim)
+	case !slices.Contains(NetworkBackends(), n.Backend):
+		return fmt.Errorf("backend is %q, want one of %s", n.Backend, strings.Join(NetworkBackends(), ", "))
 	case n.Clock.Start.IsZero():
 		return errors.New("clock.start is missing")
 	case n.Clock.Length == 0:
 		return errors.New("clock.length is missing")
+	case n.Clock.Speed != 0 && !(n.Clock.Speed >= 1 && n.Clock.Speed <= maxSpeed):
+		return fmt.Errorf("clock.speed is %v, want 1 to %d", n.Clock.Speed, maxSpeed)
 	case len(n.Traffic) == 0:
 		return errors.New("there is no traffic")
 	}
@@ -178,7 +187,7 @@ func (n *Network) check() error {
 // network is one that is being laid out.
 type network struct {
 	*Network
-	config     sim.Config
+	config     sim.Config // in the times of the file
 	names      map[bundle.EID]string
 	ids        []bundle.EID
 	satellites []predict.Satellite
@@ -188,8 +197,8 @@ type network struct {
 	contacts   []contact.Contact
 }
 
-// Config works out what is to be simulated: nodes, contacts and traffic.
-func (n *Network) Config(ctx context.Context) (sim.Config, error) {
+// lay works out what is to be run: nodes, contacts and traffic.
+func (n *Network) lay(ctx context.Context) (*layout, error) {
 	w := &network{Network: n, names: make(map[bundle.EID]string), antennas: make(map[bundle.EID]int)}
 	w.config = sim.Config{
 		Seed: n.Seed, Start: dtntime.FromTime(n.Clock.Start), Length: n.Clock.Length, Drain: n.Clock.Drain,
@@ -198,10 +207,24 @@ func (n *Network) Config(ctx context.Context) (sim.Config, error) {
 	}
 	for _, step := range []func(context.Context) error{w.addConstellations, w.addNodes, w.predict, w.addLinks, w.addTraffic, w.addFaults} {
 		if err := step(ctx); err != nil {
-			return sim.Config{}, fmt.Errorf("%w %s: %w", ErrScenario, n.Name, err)
+			return nil, fmt.Errorf("%w %s: %w", ErrScenario, n.Name, err)
 		}
 	}
-	return w.config, nil
+	l, err := compress(w.config, max(n.Clock.Speed, 1))
+	if err != nil {
+		return nil, fmt.Errorf("%w %s: %w", ErrScenario, n.Name, err)
+	}
+	l.members = w.members()
+	return l, nil
+}
+
+// members lists the nodes.
+func (w *network) members() []Member {
+	var list []Member
+	for _, id := range w.ids {
+		list = append(list, Member{ID: id, Name: w.names[id], Satellite: slices.ContainsFunc(w.satellites, func(s predict.Satellite) bool { return s.Node == id })})
+	}
+	return list
 }
 
 func (w *network) add(name string, id bundle.EID, storage Bytes) {

@@ -14,6 +14,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/google/renameio/v2"
 
+	"perigee/bundle"
 	"perigee/bundle/dtntime"
 	"perigee/testbed/sim"
 )
@@ -31,39 +32,66 @@ type NetworkReport struct {
 	Backend  string  `json:"backend"`
 	Seed     uint64  `json:"seed"`
 	Seconds  float64 `json:"seconds"` // that the run took
+	// Speed is how many times faster than in the report everything went.
+	Speed    float64 `json:"speed"`
 	Nodes    int     `json:"nodes"`
 	Contacts int     `json:"contacts"`
+	// Start is when the run began by its own clock, and Length how long applications
+	// sent.
+	Start   dtntime.Time     `json:"start"`
+	Length  dtntime.Duration `json:"length"`
+	Members []Member         `json:"members"`
+	// Late is the most that a packet was late because the machine was busy, in ms.
+	Late float64 `json:"late_ms"`
+	// Utilisation is how passes were used in each direction.
+	Utilisation []Utilisation `json:"pass_utilisation"`
 
 	sim.Result
 }
 
+// Member is a node of a network.
+type Member struct {
+	ID        bundle.EID `json:"id"`
+	Name      string     `json:"name"`
+	Satellite bool       `json:"satellite"`
+}
+
 // RunNetwork runs a network and writes the report and the picture of its passes into
 // the folder out. What the run did not keep is an error, too; the report is there then.
-func RunNetwork(ctx context.Context, n *Network, out string, p Progress) (*NetworkReport, error) {
+func RunNetwork(ctx context.Context, n *Network, o NetworkOptions) (*NetworkReport, error) {
 	begun := time.Now()
-	if err := os.MkdirAll(out, 0o755); err != nil {
+	if err := os.MkdirAll(o.Out, 0o755); err != nil {
 		return nil, fmt.Errorf("making the folder of the results: %w", err)
 	}
-	p.Stage("predicting contacts", 0)
-	config, err := n.Config(ctx)
+	o.Progress.Stage("predicting contacts", 0)
+	l, err := n.lay(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b, err := o.backend(ctx, n.Backend, l.config)
 	if err != nil {
 		return nil, err
 	}
 	r := &NetworkReport{
-		Scenario: n.Name, Kind: KindNetwork, Backend: n.Backend, Seed: n.Seed,
-		Nodes: len(config.Nodes), Contacts: config.Plan.Len(),
+		Scenario: n.Name, Kind: KindNetwork, Backend: b.name(), Seed: n.Seed, Speed: l.speed,
+		Nodes: len(l.config.Nodes), Contacts: l.config.Plan.Len(), Members: l.members,
+		Start: l.config.Start, Length: n.Clock.Length,
 	}
 	const parts = 100
-	p.Stage(fmt.Sprintf("simulating %d nodes and %d contacts for %s", r.Nodes, r.Contacts, n.Clock.Length), parts)
-	config.Progress = func(done, of dtntime.Duration) { p.Step(int(done * parts / of)) }
-	result, err := sim.Run(ctx, config)
+	o.Progress.Stage(fmt.Sprintf("running %d nodes and %d contacts for %s on %s", r.Nodes, r.Contacts, n.Clock.Length, r.Backend), parts)
+	l.config.Progress = func(done, of dtntime.Duration) { o.Progress.Step(int(done * parts / of)) }
+	result, late, err := b.run(ctx, l.config)
 	if err != nil {
 		return nil, err
 	}
-	r.Result = *result
+	if err := l.stretch(result); err != nil {
+		return nil, err
+	}
+	r.Result, r.Late = *result, float64(late)/float64(time.Millisecond)
+	r.Utilisation = r.utilisation()
 	r.Failures = append(r.Failures, n.Expect.judge(result)...)
 	r.Seconds = time.Since(begun).Seconds()
-	if err := r.write(out, config); err != nil {
+	if err := r.write(o.Out); err != nil {
 		return r, err
 	}
 	if len(r.Failures) > 0 {
@@ -99,7 +127,7 @@ func (e Expectations) judge(r *sim.Result) []string {
 	return failures
 }
 
-func (r *NetworkReport) write(out string, c sim.Config) error {
+func (r *NetworkReport) write(out string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encoding the report: %w", err)
@@ -107,7 +135,7 @@ func (r *NetworkReport) write(out string, c sim.Config) error {
 	if err := renameio.WriteFile(filepath.Join(out, NetworkReportFile), append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
-	if err := renameio.WriteFile(filepath.Join(out, NetworkPictureFile), r.picture(c), 0o644); err != nil {
+	if err := renameio.WriteFile(filepath.Join(out, NetworkPictureFile), r.picture(), 0o644); err != nil {
 		return fmt.Errorf("writing the picture of the passes: %w", err)
 	}
 	return nil
@@ -146,14 +174,27 @@ func (r *NetworkReport) Table(w io.Writer) error {
 	for _, k := range r.Kinds {
 		row("  "+string(k.Kind), "%d of %d delivered, within %s in the middle and %s at worst", k.Delivered, k.Sent, k.Median.Round(time.Second), k.Worst.Round(time.Second))
 	}
-	row("transmissions", "%d, of these %d repeated; %s of custody signals", r.Transmissions, r.Retransmissions, size(r.RecordBytes))
+	if r.Backend == BackendSim {
+		row("transmissions", "%d, of these %d repeated; %s of custody signals", r.Transmissions, r.Retransmissions, size(r.RecordBytes))
+	} else {
+		row("transmissions", "%d, of these %d repeated", r.Transmissions, r.Retransmissions)
+	}
 	if r.Drained > 0 {
 		row("drained", "after %s", r.Drained.Round(time.Second))
 	}
-	row("trace", "%s, of %d lines", r.Hash, r.Events)
+	for _, u := range r.Utilisation {
+		row("passes "+u.Direction, "%d, used to %.0f %% in the middle, %.0f to %.0f %%", u.Passes, 100*u.Median, 100*u.Least, 100*u.Most)
+	}
+	if r.Hash != "" {
+		row("trace", "%s, of %d lines", r.Hash, r.Events)
+	}
 	row("time", "%.1f s for %s", r.Seconds, r.Simulated.Round(time.Second))
+	if r.Late > 0 {
+		row("machine", "packets came up to %.3g ms late", r.Late)
+	}
 	for _, f := range r.Failures {
 		row("FAILED", "%s", f)
 	}
+	r.passTable(t)
 	return t.Flush()
 }
