@@ -25,7 +25,7 @@ type measure struct {
 func measures(suite string) []measure {
 	switch suite {
 	case suiteNode:
-		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), tcpclMeasures(), ltpMeasures(), emuMeasures(), spaceMeasures(), orbitMeasures(), routeMeasures(), schedMeasures(), simMeasures())
+		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), tcpclMeasures(), ltpMeasures(), emuMeasures(), spaceMeasures(), orbitMeasures(), routeMeasures(), schedMeasures(), simMeasures(), labMeasures())
 	case suiteLearning:
 		return slices.Concat(engineMeasures(), deltaMeasures(), activateMeasures())
 	}
@@ -55,7 +55,11 @@ type figure struct {
 	value     float64
 	unit      string
 	reference float64
+	note      string // what else there is to say
 }
+
+// errSkipped is the outcome of a measure that cannot be taken here. It is no failure.
+var errSkipped = errors.New("skipped")
 
 // ratio is the value in units of the reference, or 0 when there is none.
 func (f figure) ratio() float64 {
@@ -162,7 +166,10 @@ func (b *bench) takeAll(ctx context.Context, chosen []measure) ([]result, error)
 			results = append(results, r)
 			b.progress.done(r)
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, errSkipped):
+			b.progress.say(fmt.Sprintf("%s: %v", m.name, err))
+		case err != nil:
 			err = fmt.Errorf("measuring %s: %w", m.name, err)
 			b.progress.say(err.Error())
 			failed = errors.Join(failed, err)

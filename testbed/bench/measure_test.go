@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -67,30 +68,31 @@ func TestMeasuresHaveNamesAndBars(t *testing.T) {
 	}
 }
 
-// TestTakeAll takes measures of which one fails: the others are still taken and
-// written.
+// TestTakeAll takes measures of which one fails and one cannot be taken: the others are
+// still taken and written.
 func TestTakeAll(t *testing.T) {
 	broken := errors.New("broken")
 	take := func(f ...figure) func(context.Context, *bench) ([]figure, error) {
 		return func(context.Context, *bench) ([]figure, error) { return f, nil }
 	}
 	chosen := []measure{
-		{name: "a", bars: map[string]bar{"a": {ratio: limit{2, atLeast}}}, take: take(figure{"a", 3, "s", 2})},
+		{name: "a", bars: map[string]bar{"a": {ratio: limit{2, atLeast}}}, take: take(figure{name: "a", value: 3, unit: "s", reference: 2, note: "of three"})},
 		{name: "b", take: func(context.Context, *bench) ([]figure, error) { return nil, broken }},
-		{name: "c", take: take(figure{"c.one", 1, "MB", 0}, figure{"c.two", 2, "MB", 0})},
+		{name: "c", take: take(figure{name: "c.one", value: 1, unit: "MB"}, figure{name: "c.two", value: 2, unit: "MB"})},
+		{name: "d", take: func(context.Context, *bench) ([]figure, error) { return nil, fmt.Errorf("%w: no root", errSkipped) }},
 	}
 	var messages strings.Builder
 	b := &bench{progress: newProgress(&messages, false)}
 	results, err := b.takeAll(t.Context(), chosen)
-	if !errors.Is(err, broken) {
-		t.Errorf("error is %v", err)
+	if !errors.Is(err, broken) || errors.Is(err, errSkipped) || !strings.Contains(messages.String(), "d: skipped: no root") {
+		t.Errorf("error is %v, messages\n%s", err, messages.String())
 	}
 	if err := missed(results); !errors.Is(err, errMissed) || !strings.HasSuffix(err.Error(), ": a") {
 		t.Errorf("missed: %v", err)
 	}
 	two, ratio := 2.0, 1.5
 	want := []result{
-		{Name: "a", Value: 3, Unit: "s", Reference: &two, Ratio: &ratio, Bar: "ratio >= 2"},
+		{Name: "a", Value: 3, Unit: "s", Reference: &two, Ratio: &ratio, Bar: "ratio >= 2", Note: "of three"},
 		{Name: "c.one", Value: 1, Unit: "MB", Pass: true},
 		{Name: "c.two", Value: 2, Unit: "MB", Pass: true},
 	}

@@ -27,10 +27,11 @@ type result struct {
 	Ratio     *float64 `json:"ratio"`
 	Bar       string   `json:"bar"`
 	Pass      bool     `json:"pass"`
+	Note      string   `json:"note,omitempty"`
 }
 
 func judged(f figure, b bar) result {
-	r := result{Name: f.name, Value: f.value, Unit: f.unit, Bar: b.String(), Pass: b.judge(f)}
+	r := result{Name: f.name, Value: f.value, Unit: f.unit, Bar: b.String(), Pass: b.judge(f), Note: f.note}
 	if f.reference != 0 {
 		ratio := f.ratio()
 		r.Reference, r.Ratio = &f.reference, &ratio

@@ -54,7 +54,7 @@ func simMeasures() []measure {
 	}
 }
 
-// simulation is what a run of a simulated network took and gave.
+// simulation is what a run of a network took and gave.
 type simulation struct {
 	lab.NetworkReport
 	wall   time.Duration
@@ -69,6 +69,9 @@ func (b *bench) simulated(ctx context.Context, scenario string) (*simulation, er
 	return b.simulate(ctx, scenario)
 }
 
+// endPatience is how long a scenario may take to end when it is told to.
+const endPatience = time.Minute
+
 // simulate runs a scenario in a process of its own, as people do.
 func (b *bench) simulate(ctx context.Context, scenario string) (*simulation, error) {
 	dir, err := b.folder("sim")
@@ -78,11 +81,16 @@ func (b *bench) simulate(ctx context.Context, scenario string) (*simulation, err
 	var out, messages bytes.Buffer
 	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(b.perigeed), "perigee"), "-o", "json", "lab", "run", "--out", dir, scenario)
 	cmd.Stdout, cmd.Stderr = &out, &messages
+	// Told once to end, so that it takes down what it has made: its own group, which an
+	// interrupt at the terminal does not reach.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = endPatience
 	begun := time.Now()
 	runErr := cmd.Run()
 	s := &simulation{wall: time.Since(begun)}
 	if err := json.Unmarshal(out.Bytes(), &s.NetworkReport); err != nil {
-		return nil, fmt.Errorf("simulating %s: %w\n%s", scenario, errors.Join(runErr, err), messages.String())
+		return nil, fmt.Errorf("running %s: %w\n%s", scenario, errors.Join(runErr, err), messages.String())
 	}
 	// What was not kept is in the report, so runErr has nothing to add.
 	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
