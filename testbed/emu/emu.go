@@ -43,8 +43,8 @@ type Outcome struct {
 const (
 	// lead and leadEach are how long before its start a run makes its plan known, so
 	// that all daemons have it by then.
-	lead     = 500 * time.Millisecond
-	leadEach = 50 * time.Millisecond
+	lead     = time.Second
+	leadEach = 100 * time.Millisecond
 	// startAtOnce is how many daemons are started and stopped at a time.
 	startAtOnce = 4
 	// lookEvery is how often a run looks whether it is over.
