@@ -247,6 +247,11 @@ func (m *Machine) onLinkState(s linkState) {
 			return
 		}
 		m.openByPeer()
+		if s.peer != 0 {
+			// It has begun anew because of ours, which stays the one that it names:
+			// with yet another one both would begin anew for ever.
+			l.ours.link = s.peer
+		}
 	}
 	l.peer, l.known = s.link, true
 	m.hear()
