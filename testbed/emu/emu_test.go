@@ -46,12 +46,12 @@ func planOf(t testing.TB, rate contact.BitRate, passes ...pass) *contact.Plan {
 // relayed is a satellite that meets a relay, which meets the ground, in passes of about a
 // second.
 func relayed(t testing.TB) sim.Config {
-	c := sim.Config{Seed: 1, Start: start, Length: 1500, Drain: 10 * dtntime.Second}
+	c := sim.Config{Seed: 1, Start: start, Length: 1500, Drain: 20 * dtntime.Second}
 	for i, name := range []string{"satellite", "relay", "ground"} {
 		c.Nodes = append(c.Nodes, sim.Node{Name: name, ID: id(uint64(i + 1))})
 	}
 	c.Plan = planOf(t, 2*contact.MegabitPerSecond,
-		pass{1, 2, 100, 900}, pass{2, 3, 600, 1300}, pass{1, 2, 1400, 2400}, pass{2, 3, 2000, 3000}, pass{1, 2, 3000, 11_000}, pass{2, 3, 3000, 11_000})
+		pass{1, 2, 100, 900}, pass{2, 3, 600, 1300}, pass{1, 2, 1400, 2400}, pass{2, 3, 2000, 3000}, pass{1, 2, 3000, 21_500}, pass{2, 3, 3000, 21_500})
 	day := dtntime.Day
 	c.Traffic = []sim.Traffic{
 		{Kind: sim.Samples, From: id(1), To: id(3), Every: 100, Size: 5000, Lifetime: day, Custody: true},
@@ -132,7 +132,7 @@ func deliverOnce(t *testing.T, o Options) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("drained after %s, packets up to %s late", r.Drained, r.Late)
+			t.Logf("drained after %s, packets up to %s late; %d transmissions, %d repeated, %+v", r.Drained, r.Late, r.Transmissions, r.Retransmissions, r.Kinds)
 			if len(r.Failures) > 0 || r.Lost+r.Twice+r.Expired+r.Waiting > 0 || r.Delivered != r.Accepted || r.Drained == 0 || r.Crashes != 1 {
 				t.Errorf("%d of %d were delivered: %v", r.Delivered, r.Accepted, r.Failures)
 			}

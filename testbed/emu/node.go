@@ -76,7 +76,7 @@ func (w *world) configuration(c sim.Node) table {
 		},
 		"log":     table{"level": "info"},
 		"store":   table{"quota": strconv.FormatInt(storage, 10) + "B"},
-		"custody": table{"accept": true, "aggregate": t.aggregate.String(), "peer_aggregate": t.aggregate.String()},
+		"custody": table{"accept": true, "aggregate": t.aggregate.String(), "peer_aggregate": t.aggregate.Add(slack).String()},
 	}
 	address := fmt.Sprintf(":%d", portTCPCL)
 	if w.isLTP() {
@@ -137,7 +137,10 @@ const (
 	mostAggregate  = dtntime.Second
 	leastAggregate = 10 * dtntime.Millisecond
 	mostMargin     = 500 * dtntime.Millisecond
-	leastMargin    = 100 * dtntime.Millisecond
+	// slack is how much later than it should a signal may come, since a daemon that waits
+	// for the processor is not one that has lost a bundle.
+	slack       = 500 * dtntime.Millisecond
+	leastMargin = 100 * dtntime.Millisecond
 )
 
 func (w *world) timing() timing {
