@@ -53,6 +53,7 @@ func floors() map[string]int {
 		"perigee/convergence/ltp":          3,
 		"perigee/convergence/tcpcl":        3,
 		"perigee/convergence/unacked":      3,
+		"perigee/models/lesson":            4,
 		"perigee/models/ort":               3,
 		"perigee/models/golden":            3,
 		"perigee/models/train":             3,

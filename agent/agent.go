@@ -41,6 +41,7 @@ const (
 	ServiceModels    = 12 // on the satellite
 	ServiceVerdicts  = 13 // on the satellite
 	ServiceReceipts  = 14 // on the ground
+	ServiceLessons   = 15 // on the satellite
 )
 
 // EngineFactory starts an engine for a network that uses up to threads cores.
@@ -76,6 +77,7 @@ type Agent struct {
 	words    mail.Inbox          // verdicts and requests
 	keys     []ed25519.PublicKey // whose signatures count
 	slots    *slots
+	lessons  *lessons
 	offers   chan offer    // parts of updates
 	settled  chan struct{} // the node has heard what became of one
 	updates  *updates      // belongs to keepUpdates
@@ -127,6 +129,7 @@ func (a *Agent) run(ctx context.Context) (err error) {
 		a.miner.run, a.miner.outbox.run, a.miner.previews.run, a.miner.answers.run,
 		a.receipts.run, a.sendTelemetry, a.receiveUpdates, a.keepUpdates,
 		a.receiveVerdicts,
+		a.receiveLessons, a.study,
 	} {
 		group.Go(func() error { return work(ctx) })
 	}
@@ -153,6 +156,9 @@ func (a *Agent) prepare(ctx context.Context) error {
 		Lifetime: a.cfg.Updates.ReceiptLifetime, Priority: bundle.PriorityExpedited,
 	}
 	if a.updates, err = openUpdates(&a.cfg, a.disk, a.log); err != nil {
+		return err
+	}
+	if a.lessons, err = openLessons(a.cfg.DataDir, a.disk, a.log); err != nil {
 		return err
 	}
 	if a.keys, err = readKeys(a.cfg.Updates.Keys); err != nil {
@@ -247,9 +253,13 @@ func (a *Agent) prepareMiner() error {
 		To: a.cfg.Ground.WithService(ServiceSamples), Custody: true,
 		Lifetime: a.cfg.Batch.Lifetime, Priority: a.cfg.Batch.Priority,
 	}
+	kept, err := openHeld(a.cfg.DataDir, a.disk, a.cfg.Training.KeepBytes)
+	if err != nil {
+		return err
+	}
 	a.miner = &miner{
 		cfg: &a.cfg, clock: a.clock, disk: a.disk, log: a.log, source: newSource(a.cfg.Source),
-		outbox: box, open: filepath.Join(a.cfg.DataDir, "open"), state: state,
+		outbox: box, held: kept, open: filepath.Join(a.cfg.DataDir, "open"), state: state,
 	}
 	return a.miner.tidy()
 }

@@ -45,6 +45,7 @@ type Config struct {
 	Batch     BatchConfig     `toml:"batch"`
 	Telemetry TelemetryConfig `toml:"telemetry"`
 	Updates   UpdateConfig    `toml:"updates"`
+	Training  TrainingConfig  `toml:"training"`
 	Craft     Spacecraft      `toml:"spacecraft"`
 	Retry     RetryConfig     `toml:"retry"`
 }
@@ -221,8 +222,9 @@ func DefaultConfig() Config {
 			Canary:   CanaryConfig{Pictures: 8, Interval: dtntime.Minute, Plenty: 3, Blind: 0.5, Confidence: 0.3, MostObjects: 100},
 			Watchdog: WatchdogConfig{Pictures: 20, Time: dtntime.Hour, Tries: 3, Patience: dtntime.Minute, MostObjects: 100},
 		},
-		Craft: DefaultSpacecraft(),
-		Retry: RetryConfig{First: 200 * dtntime.Millisecond, Most: 30 * dtntime.Second},
+		Training: DefaultTraining(),
+		Craft:    DefaultSpacecraft(),
+		Retry:    RetryConfig{First: 200 * dtntime.Millisecond, Most: 30 * dtntime.Second},
 	}
 }
 
@@ -268,7 +270,7 @@ func (c *Config) validate() error {
 	if err := c.validateTimes(); err != nil {
 		return err
 	}
-	return cmp.Or(c.Updates.Canary.validate(), c.Updates.Watchdog.validate(), c.Craft.validate())
+	return cmp.Or(c.Updates.Canary.validate(), c.Updates.Watchdog.validate(), c.Training.validate(), c.Craft.validate())
 }
 
 func (c *Config) validateAmounts() error {

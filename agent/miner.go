@@ -58,6 +58,7 @@ type miner struct {
 	runner *runner
 	outbox *outbox
 	record *record.Book
+	held   *held
 	open   string // folder of the open batch
 
 	mu    sync.Mutex // guards state against readers; only the miner's goroutine writes
@@ -303,7 +304,7 @@ func (m *miner) close() error {
 	m.outbox.add(l)
 	m.log.Info("batch of hard samples closed", "batch", now.Batch, "samples", len(batch.Samples), "size", len(data))
 	for _, id := range now.Open {
-		if err := m.disk.Remove(m.samplePath(id)); err != nil {
+		if err := m.held.keep(now.Batch, id, m.samplePath(id)); err != nil {
 			return err
 		}
 	}

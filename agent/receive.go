@@ -17,33 +17,45 @@ type offer struct {
 	done chan error // is told what became of it
 }
 
+// offer hands a part to the goroutine that owns the updates and waits for what
+// becomes of it.
+func (a *Agent) offer(ctx context.Context, from bundle.EID, data []byte) error {
+	o := offer{from, data, make(chan error, 1)}
+	select {
+	case a.offers <- o:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-o.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// settle tells that goroutine that what it was offered may be installed.
+func (a *Agent) settle(ctx context.Context) error {
+	select {
+	case a.settled <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // receiveUpdates takes parts from the node until ctx ends.
 func (a *Agent) receiveUpdates(ctx context.Context) error {
 	in := mail.Inbox{
 		Client: a.client, Endpoint: a.node.WithService(ServiceModels), Limit: maxPartFile, Wait: a.newBackoff(), Log: a.log,
 	}
 	for {
-		err := in.Next(ctx, func(from bundle.EID, data []byte) error {
-			o := offer{from, data, make(chan error, 1)}
-			select {
-			case a.offers <- o:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			select {
-			case err := <-o.done:
-				return err
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
+		err := in.Next(ctx, func(from bundle.EID, data []byte) error { return a.offer(ctx, from, data) })
 		if err != nil {
 			return fmt.Errorf("receive updates: %w", err)
 		}
-		select {
-		case a.settled <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := a.settle(ctx); err != nil {
+			return err
 		}
 	}
 }
@@ -70,10 +82,10 @@ func (a *Agent) keepUpdates(ctx context.Context) error {
 	}
 }
 
-// takePart keeps a part of an update. What is none, or not from the ground, is
-// useless.
+// takePart keeps a part of an update. What is none, or neither from the ground nor
+// made on board, is useless.
 func (a *Agent) takePart(from bundle.EID, data []byte) error {
-	if from != a.cfg.Ground.Node() {
+	if from != a.cfg.Ground.Node() && from != a.node {
 		return fmt.Errorf("%w: it is not from the ground, %v", mail.ErrUseless, a.cfg.Ground.Node())
 	}
 	p, err := payload.DecodeModelPart(data)

@@ -1,6 +1,7 @@
 // Package payload holds what satellite and ground tell each other: telemetry,
 // batches of hard samples and previews of them, parts of model updates, receipts
-// for them, verdicts (labels going up), and requests for pictures. Each is one application data unit of one bundle.
+// for them, verdicts (labels going up), requests for pictures, lessons for training
+// on board, and what came of these. Each is one application data unit of one bundle.
 //
 // On the wire a message is the CBOR array [version, kind, body], encoded
 // deterministically (RFC 8949 section 4.2.1); docs/payloads.cddl is its schema.
@@ -61,6 +62,8 @@ const (
 	KindModelPart    Kind = 3
 	KindReceipt      Kind = 4
 	KindVerdictBatch Kind = 5
+	KindLesson       Kind = 6
+	KindLearned      Kind = 7
 	KindPreview      Kind = 8
 	KindRequest      Kind = 9
 	KindGone         Kind = 10
@@ -85,6 +88,10 @@ func (k Kind) String() string {
 		return "request"
 	case KindGone:
 		return "gone"
+	case KindLesson:
+		return "lesson"
+	case KindLearned:
+		return "learned"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -101,7 +108,7 @@ func (k Kind) limit() int {
 }
 
 // Message is one of *Telemetry, *SampleBatch, *ModelPart, *Receipt, *VerdictBatch,
-// *Preview, *Request and *Gone.
+// *Lesson, *Learned, *Preview, *Request and *Gone.
 type Message interface {
 	// Kind returns the kind of the message.
 	Kind() Kind
@@ -220,6 +227,10 @@ func Decode(data []byte) (Message, error) {
 		return message(DecodeRequest(data))
 	case KindGone:
 		return message(DecodeGone(data))
+	case KindLesson:
+		return message(DecodeLesson(data))
+	case KindLearned:
+		return message(DecodeLearned(data))
 	}
 	return nil, fmt.Errorf("decode payload: %w: unknown %v", ErrMalformed, kind)
 }

@@ -2,6 +2,7 @@ package payload
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"math"
@@ -77,8 +78,32 @@ func request() *Request {
 
 func gone() *Gone { return &Gone{Time: when, Samples: request().Samples[:1]} }
 
+func lesson() *Lesson {
+	l := &Lesson{
+		Update: 9, Version: 5, Base: models.HashBytes([]byte("b")), Part: 1, Parts: 2, Labels: []byte("packed"),
+		Course: Course{Epochs: 30, Batch: 4, Rank: 2, Rate: 0.003, Seed: 1, HeldOut: 0.2, MinGain: 0.1, MinF1: 0.5},
+	}
+	if err := l.Sign(lessonKey()); err != nil {
+		panic(err)
+	}
+	return l
+}
+
+func lessonKey() ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{3}, ed25519.SeedSize))
+}
+
+func learned() *Learned {
+	return &Learned{
+		Update: 9, Version: 5, Base: models.HashBytes([]byte("b")), Result: models.HashBytes([]byte("r")), Trained: 96, Judged: 24, Missing: 1,
+		OldF1: 0.3, NewF1: 0.9, Threshold: 0.25, Spent: 600_000, Time: when, Delta: []byte("a delta"),
+	}
+}
+
 func messages() []Message {
-	return []Message{telemetry(), sampleBatch(), modelPart(), receipt(), verdictBatch(), preview(), request(), gone()}
+	return []Message{
+		telemetry(), sampleBatch(), modelPart(), receipt(), verdictBatch(), lesson(), learned(), preview(), request(), gone(),
+	}
 }
 
 func encoded(t testing.TB, m Message) []byte {
@@ -91,7 +116,7 @@ func encoded(t testing.TB, m Message) []byte {
 }
 
 func same(a, b Message) string {
-	return cmp.Diff(a, b, cmpopts.IgnoreUnexported(Telemetry{}, ModelPart{}, Receipt{}, Golden{}), cmpopts.EquateEmpty())
+	return cmp.Diff(a, b, cmpopts.IgnoreUnexported(Telemetry{}, ModelPart{}, Receipt{}, Golden{}, Lesson{}, Course{}, Learned{}), cmpopts.EquateEmpty())
 }
 
 func TestMessagesRoundTrip(t *testing.T) {

@@ -179,23 +179,36 @@ func trainings() map[string]train.Options {
 	}
 }
 
+// base is where the scenes of a seed begin.
+const base = 1_000_000
+
+// launched is the network that was launched, of one seed.
+func (s *school) launched(ctx context.Context, seed uint64) (*models.Network, error) {
+	clean := func() ([]train.Sample, error) { return s.look(ctx, scenes.Train, seed*base, cleanScenes, false) }
+	return s.train(ctx, "launched", s.coco, clean, train.Options{Epochs: 8, LearningRate: 1e-3, Batch: 4, Seed: seed})
+}
+
+// drifted are the scenes of a seed from which it learns again.
+func (s *school) drifted(ctx context.Context, seed uint64) ([]train.Sample, error) {
+	return s.look(ctx, scenes.Train, seed*base+base/2, driftedScenes, true)
+}
+
+// retrained is what a training makes of the network that was launched.
+func (s *school) retrained(ctx context.Context, seed uint64, launched *models.Network, name string) (*models.Network, error) {
+	o := trainings()[name]
+	o.Seed = seed
+	return s.train(ctx, name, launched, func() ([]train.Sample, error) { return s.drifted(ctx, seed) }, o)
+}
+
 // pupil trains for one seed.
 func (s *school) pupil(ctx context.Context, seed uint64) (*pupil, error) {
-	base := seed * 1_000_000
-	clean := func() ([]train.Sample, error) { return s.look(ctx, scenes.Train, base, cleanScenes, false) }
-	drifted := func() ([]train.Sample, error) {
-		return s.look(ctx, scenes.Train, base+500_000, driftedScenes, true)
-	}
 	var err error
 	p := &pupil{seed: seed, retrained: make(map[string]*models.Network)}
-	p.launched, err = s.train(ctx, "launched", s.coco, clean, train.Options{Epochs: 8, LearningRate: 1e-3, Batch: 4, Seed: seed})
-	if err != nil {
+	if p.launched, err = s.launched(ctx, seed); err != nil {
 		return nil, err
 	}
 	for _, name := range []string{wholeHead, lastOnly, rankTwo, rankFour} {
-		o := trainings()[name]
-		o.Seed = seed
-		if p.retrained[name], err = s.train(ctx, name, p.launched, drifted, o); err != nil {
+		if p.retrained[name], err = s.retrained(ctx, seed, p.launched, name); err != nil {
 			return nil, err
 		}
 	}

@@ -27,7 +27,7 @@ func measures(suite string) []measure {
 	case suiteNode:
 		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), tcpclMeasures(), ltpMeasures(), emuMeasures(), spaceMeasures(), orbitMeasures(), routeMeasures(), schedMeasures(), simMeasures(), labMeasures())
 	case suiteLearning:
-		return slices.Concat(engineMeasures(), trainMeasures(), deltaMeasures(), activateMeasures())
+		return slices.Concat(engineMeasures(), trainMeasures(), deltaMeasures(), labelMeasures(), activateMeasures())
 	}
 	return nil
 }
