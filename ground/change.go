@@ -126,6 +126,7 @@ func (g *Ground) sign(ctx context.Context, next *state) error {
 		return &roundError{err}
 	}
 	next.Steps = slices.Clone(next.Steps)
+	base := next.Base
 	for i := range next.Steps {
 		s := &next.Steps[i]
 		s.Draft = i < len(next.Steps)-1 && !s.Gate.Passed
@@ -148,10 +149,11 @@ func (g *Ground) sign(ctx context.Context, next *state) error {
 		if err != nil {
 			return &roundError{err}
 		}
-		if err := g.disk.Write(g.updatePath(i), file); err != nil {
+		if err := g.disk.Write(g.deltaPath(base, s.Result), file); err != nil {
 			return err
 		}
 		s.Bytes = int64(len(file))
+		base = s.Result
 	}
 	next.Bytes = total(next.Steps)
 	return nil

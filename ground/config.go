@@ -44,6 +44,10 @@ type Config struct {
 	// LabelEvery is how often labels are looked for; 2s.
 	LabelEvery dtntime.Duration `toml:"label_every"`
 
+	// Strategy says what goes up: delta, a change of the network that is trained
+	// here, or labels, from which each satellite trains it itself; delta.
+	Strategy string `toml:"strategy"`
+
 	Samples  SampleConfig  `toml:"samples"`
 	Trigger  TriggerConfig `toml:"trigger"`
 	Deploy   DeployConfig  `toml:"deploy"`
@@ -109,6 +113,12 @@ type TrainConfig struct {
 	MaxSamples int `toml:"max_samples"`
 }
 
+// The choices of Config.Strategy.
+const (
+	StrategyDelta  = "delta"
+	StrategyLabels = "labels"
+)
+
 // The choices of TrainConfig.Layers.
 const (
 	LayersAll  = "all"
@@ -144,6 +154,7 @@ func DefaultConfig() Config {
 	const week = 7 * dtntime.Day
 	return Config{
 		ModelHead:  13,
+		Strategy:   StrategyDelta,
 		LabelEvery: 2 * dtntime.Second,
 		Samples:    SampleConfig{Max: 4000, HeldOut: 0.2},
 		Trigger:    TriggerConfig{Condition: gate.Condition{Operator: ">=", Threshold: 40, Metric: MetricNumOfSamples}},
@@ -193,6 +204,10 @@ func (c *Config) validate() error {
 
 func (c *Config) validateTrain() error {
 	switch t := c.Train; {
+	case c.Strategy != StrategyDelta && c.Strategy != StrategyLabels:
+		return fmt.Errorf("strategy is %q, want %q or %q", c.Strategy, StrategyDelta, StrategyLabels)
+	case c.Strategy == StrategyLabels && (t.Rank == 0 || t.Layers != LayersAll || len(t.Program) > 0):
+		return fmt.Errorf("strategy is %q: satellites train all layers at a train.rank of 1 to %d, without train.program", c.Strategy, train.MaxRank)
 	case t.Epochs < 1 || t.Epochs > train.MaxEpochs:
 		return fmt.Errorf("train.epochs is %d, want 1 to %d", t.Epochs, train.MaxEpochs)
 	case t.Batch < 1 || t.Batch > train.MaxBatch:

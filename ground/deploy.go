@@ -24,20 +24,17 @@ func (g *Ground) gate(ctx context.Context) error {
 		return g.endRound(OutcomeGate, cmp.Or(d.Reason, "the network was not judged"))
 	}
 	next := g.state
-	next.Targets = nil
 	for _, sat := range g.roster.snapshot() {
-		if sat.Active != s.Base {
-			g.log.Warn("satellite flies another network; it is left out of this round", "node", sat.Node, "model", sat.Active)
-			continue
-		}
-		next.Targets = append(next.Targets, target{Node: sat.Node})
 		next.Version = max(next.Version, sat.Version+1)
-	}
-	if len(next.Targets) == 0 {
-		return g.endRound(OutcomeNotDeployed, "no satellite flies the network that this one starts from")
 	}
 	if err := g.sign(ctx, &next); err != nil {
 		return err
+	}
+	if err := g.address(ctx, &next); err != nil {
+		return err
+	}
+	if len(next.Targets) == 0 {
+		return g.endRound(OutcomeNotDeployed, "no satellite flies a network from which a way to this one is known")
 	}
 	g.foresee(ctx, &next)
 	// Numbers of updates are times, so that they differ from those of an
@@ -57,13 +54,13 @@ func (g *Ground) gate(ctx context.Context) error {
 // steps first. It counts them one by one, so that a restart goes on behind the
 // last.
 func (g *Ground) send(ctx context.Context) error {
-	parts, err := g.parts()
-	if err != nil {
-		return &roundError{err}
-	}
 	for i := range g.state.Targets {
+		service, parts, err := g.mailFor(&g.state.Targets[i])
+		if err != nil {
+			return &roundError{err}
+		}
 		for g.state.Targets[i].Sent < len(parts) {
-			if err := g.sendPart(ctx, i, parts); err != nil {
+			if err := g.sendPart(ctx, i, service, parts); err != nil {
 				return err
 			}
 		}
@@ -73,19 +70,35 @@ func (g *Ground) send(ctx context.Context) error {
 	return g.save(next)
 }
 
-// parts cuts the steps of the update.
-func (g *Ground) parts() ([]payload.ModelPart, error) {
+// mailFor returns the messages for a target, and the service that they go to.
+func (g *Ground) mailFor(t *target) (service uint64, messages []payload.Message, err error) {
+	if g.state.Lesson {
+		parts, err := g.lessonFor(&g.state, t)
+		for i := range parts {
+			messages = append(messages, &parts[i])
+		}
+		return serviceLessons, messages, err
+	}
+	parts, err := g.parts(t)
+	for i := range parts {
+		messages = append(messages, &parts[i])
+	}
+	return serviceModels, messages, err
+}
+
+// parts cuts the steps of the update for a target.
+func (g *Ground) parts(t *target) ([]payload.ModelPart, error) {
 	s := &g.state
-	base := s.Base
+	base, steps := s.steps(t)
 	var all []payload.ModelPart
-	for i := range s.Steps {
-		step := &s.Steps[i]
-		file, err := durable.Read(g.updatePath(i), payload.MaxUpdate)
+	for i := range steps {
+		step := &steps[i]
+		file, err := durable.Read(g.deltaPath(base, step.Result), payload.MaxUpdate)
 		if err != nil {
 			return nil, err
 		}
 		parts, err := payload.Split(payload.ModelPart{
-			Update: s.Update, Version: s.Version, Type: payload.UpdateDelta, Step: uint32(i), Steps: uint32(len(s.Steps)),
+			Update: s.Update, Version: s.Version, Type: payload.UpdateDelta, Step: uint32(i), Steps: uint32(len(steps)),
 			Draft: step.Draft, Encoding: step.Encoding, Base: base, Result: step.Result, Backbone: s.Backbone, Golden: g.golden(step),
 		}, file, s.PartBytes)
 		if err != nil {
@@ -96,14 +109,14 @@ func (g *Ground) parts() ([]payload.ModelPart, error) {
 	return all, nil
 }
 
-func (g *Ground) sendPart(ctx context.Context, i int, parts []payload.ModelPart) error {
+func (g *Ground) sendPart(ctx context.Context, i int, service uint64, parts []payload.Message) error {
 	t := g.state.Targets[i]
 	message, err := parts[t.Sent].Encode()
 	if err != nil {
 		return &roundError{err}
 	}
 	id, err := g.client.Send(ctx, app.Outgoing{
-		To: t.Node.WithService(serviceModels), Custody: true, Lifetime: g.cfg.Send.Lifetime,
+		To: t.Node.WithService(service), Custody: true, Lifetime: g.cfg.Send.Lifetime,
 		Priority: g.cfg.Send.Priority, Payload: bytes.NewReader(message), Length: int64(len(message)),
 	})
 	switch {
@@ -124,10 +137,6 @@ func (g *Ground) sendPart(ctx context.Context, i int, parts []payload.ModelPart)
 	if err := g.save(next); err != nil {
 		return err
 	}
-	sent := 0
-	for _, t := range next.Targets {
-		sent += t.Sent
-	}
-	g.publish(func(p *Progress) { p.Done, p.Of = sent, len(parts)*len(next.Targets) })
+	g.publish(func(p *Progress) { p.Done, p.Of = next.Targets[i].Sent, len(parts) })
 	return nil
 }

@@ -16,10 +16,6 @@ func (g *Ground) foresee(ctx context.Context, next *state) {
 		g.log.Warn("the node does not say what passes come; nothing is foreseen", "err", err)
 		return
 	}
-	var sizes []int64
-	for i := range next.Steps {
-		sizes = append(sizes, next.Steps[i].Bytes)
-	}
 	links := make([]uplink.Link, len(next.Targets))
 	for i, t := range next.Targets {
 		for _, c := range status.Contacts {
@@ -35,6 +31,11 @@ func (g *Ground) foresee(ctx context.Context, next *state) {
 		next.PartBytes = min(next.PartBytes, uplink.PartBytes(links[i], status.Now, g.cfg.Send.PartBytes))
 	}
 	for i, t := range next.Targets {
+		_, steps := next.steps(&t)
+		var sizes []int64
+		for j := range steps {
+			sizes = append(sizes, steps[j].Bytes)
+		}
 		arrivals, err := uplink.Foresee(links[i], status.Now, sizes, next.PartBytes)
 		if err != nil {
 			g.log.Warn("nothing is foreseen", "node", t.Node, "err", err)

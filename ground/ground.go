@@ -71,6 +71,8 @@ type Ground struct {
 
 	badGuesses map[models.Hash]bool // likewise, of the goroutine that answers
 
+	keeping sync.Mutex // held while networks are put into the data folder or removed from it
+
 	mu       sync.Mutex // guards what follows
 	progress Progress
 	written  dtntime.Time         // when the progress was last written
@@ -132,7 +134,7 @@ func (g *Ground) run(ctx context.Context) error {
 	}{
 		{serviceTelemetry, payload.MaxSmall, g.keepTelemetry},
 		{serviceSamples, payload.MaxMessage, g.keepWord},
-		{serviceReceipts, payload.MaxSmall, g.keepReceipt},
+		{serviceReceipts, payload.MaxSmall, g.keepAnswer},
 	} {
 		group.Go(func() error { return g.receive(ctx, in.service, in.limit, in.keep) })
 	}
@@ -141,7 +143,7 @@ func (g *Ground) run(ctx context.Context) error {
 
 // prepare brings the ground to where an earlier run stopped.
 func (g *Ground) prepare(ctx context.Context) error {
-	for _, dir := range []string{"", "samples", "telemetry", "features", "models", "reports"} {
+	for _, dir := range []string{"", "samples", "telemetry", "features", "models", "deltas", "reports"} {
 		if err := g.disk.MkdirAll(g.path(dir)); err != nil {
 			return err
 		}

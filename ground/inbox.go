@@ -20,6 +20,7 @@ const (
 	serviceSamples   = 11
 	serviceModels    = 12
 	serviceReceipts  = 14
+	serviceLessons   = 15
 )
 
 // maxTelemetryFile is where the telemetry file of a satellite begins anew, in
@@ -118,13 +119,24 @@ func (g *Ground) keepTelemetry(from bundle.EID, data []byte) error {
 	return err
 }
 
-func (g *Ground) keepReceipt(from bundle.EID, data []byte) error {
-	r, err := payload.DecodeReceipt(data)
+// keepAnswer keeps what a satellite says of an update.
+func (g *Ground) keepAnswer(from bundle.EID, data []byte) error {
+	m, err := payload.Decode(data)
 	if err != nil {
 		return fmt.Errorf("%w: %w", mail.ErrUseless, err)
 	}
+	switch m := m.(type) {
+	case *payload.Receipt:
+		return g.keepReceipt(from, m)
+	case *payload.Learned:
+		return g.keepLearned(from, m)
+	}
+	return fmt.Errorf("%w: a %v among the receipts", mail.ErrUseless, m.Kind())
+}
+
+func (g *Ground) keepReceipt(from bundle.EID, r *payload.Receipt) error {
 	g.log.Info("receipt received", "source", from, "update", r.Update, "version", r.Version, "status", r.Status, "reason", r.Reason)
-	err = g.roster.change(from, func(s *Satellite) {
+	err := g.roster.change(from, func(s *Satellite) {
 		s.Heard = g.clock.Now()
 		if r.Time >= s.At {
 			s.Active, s.Version, s.At = r.Active, r.ActiveVersion, r.Time

@@ -12,7 +12,9 @@ import (
 	"sync"
 
 	"perigee/agent/durable"
+	"perigee/bundle"
 	"perigee/models"
+	"perigee/models/lesson"
 )
 
 // maxRecord bounds the record of one sample, in bytes.
@@ -202,6 +204,25 @@ func (l *library) tally(since uint64) (all, labelled, fresh, again int) {
 	return len(l.order), labelled, fresh, l.again
 }
 
+// freshOf returns the samples of a satellite that were labelled after number since,
+// the newest of them if there are more than most.
+func (l *library) freshOf(node bundle.EID, since uint64, most int) []models.Hash {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var fresh []*kept
+	for _, k := range l.order {
+		if k.Labelled > since && k.Satellite.Node() == node {
+			fresh = append(fresh, k)
+		}
+	}
+	slices.SortFunc(fresh, func(a, b *kept) int { return cmp.Compare(a.Labelled, b.Labelled) })
+	var ids []models.Hash
+	for _, k := range fresh[max(0, len(fresh)-most):] {
+		ids = append(ids, k.ID)
+	}
+	return ids
+}
+
 // sides are the samples of a round by what they are for.
 type sides struct {
 	Learn  []models.Hash `json:"learn,omitempty"`  // trained on
@@ -258,7 +279,7 @@ const fewestChecks = 8
 
 // isHeldOut tells whether a sample judges networks and is never trained on. It
 // depends on the picture alone, so it is the same for ever.
-func isHeldOut(id models.Hash, share float64) bool { return fraction(id[:8]) < share }
+func isHeldOut(id models.Hash, share float64) bool { return lesson.HeldOut(id, share) }
 
 // isCheck likewise tells whether a sample that does not judge ends trainings.
 func isCheck(id models.Hash, share float64) bool { return fraction(id[8:16]) < share }

@@ -39,6 +39,7 @@ type state struct {
 	New       models.Score  `json:"new"`
 	Gate      gate.Decision `json:"gate"`
 	Update    uint64        `json:"update,omitempty"`
+	Lesson    bool          `json:"lesson,omitempty"` // the update is of labels alone
 	Targets   []target      `json:"targets,omitempty"`
 	PartBytes int           `json:"part_bytes,omitempty"` // data of a part at most
 	Deadline  dtntime.Time  `json:"deadline,omitempty"`   // for receipts
@@ -61,6 +62,18 @@ type Step struct {
 type target struct {
 	Node bundle.EID `json:"node"`
 	Sent int        `json:"sent"` // parts that the node has taken
+	// Base is what it flies, and Steps what leads from there, when these are not
+	// the round's. A lesson has no steps.
+	Base  models.Hash `json:"base,omitzero"`
+	Steps []Step      `json:"steps,omitempty"`
+}
+
+// steps returns the steps that go to a target, and the network that they start from.
+func (s *state) steps(t *target) (models.Hash, []Step) {
+	if t.Base == (models.Hash{}) {
+		return s.Base, s.Steps
+	}
+	return t.Base, t.Steps
 }
 
 // Files of the data folder.
@@ -69,13 +82,9 @@ const (
 	trainedName = "trained" + models.FileExt
 )
 
-// stepPath is where a step is kept, updatePath where it is once it may be sent.
+// stepPath is where a step is kept until it may be sent.
 func (g *Ground) stepPath(number int) string {
 	return g.path(fmt.Sprintf("step-%02d%s", number, delta.FileExt))
-}
-
-func (g *Ground) updatePath(number int) string {
-	return g.path(fmt.Sprintf("update-%02d%s", number, delta.FileExt))
 }
 
 func (g *Ground) path(parts ...string) string {
@@ -221,6 +230,9 @@ func (g *Ground) begin(s sides, last uint64) error {
 		g.log.Warn("the satellites fly a network that is not kept here; starting from the last one known", "model", base, "err", err)
 		base = g.launched
 	}
+	if g.cfg.Strategy == StrategyLabels {
+		return g.beginLesson(last)
+	}
 	byID := func(a, b models.Hash) int { return slices.Compare(a[:], b[:]) }
 	for _, side := range [][]models.Hash{s.Learn, s.Replay, s.Check, s.Judge} {
 		slices.SortFunc(side, byID)
@@ -242,6 +254,9 @@ func (g *Ground) advance(to Stage) error {
 
 // endRound remembers how the round went and goes back to collecting.
 func (g *Ground) endRound(outcome, reason string) error {
+	if g.state.Lesson {
+		g.sumUpLesson()
+	}
 	now := g.state
 	r := Round{
 		Version: now.Version, Outcome: outcome, Reason: reason, Base: now.Base, Model: now.Candidate,
@@ -299,12 +314,18 @@ func (g *Ground) clean() error {
 			return err
 		}
 	}
+	if err := g.cleanDeltas(); err != nil {
+		return err
+	}
+	g.keeping.Lock()
+	defer g.keeping.Unlock()
 	keep := map[string]bool{
 		filepath.Base(g.modelPath(g.launched)): true, filepath.Base(g.modelPath(g.state.Candidate)): true,
 		filepath.Base(g.modelPath(g.state.Base)): true,
 	}
 	for _, s := range g.roster.snapshot() {
 		keep[filepath.Base(g.modelPath(s.Active))] = true
+		keep[filepath.Base(g.modelPath(s.Lesson.Model))] = true
 	}
 	names, err := durable.Names(g.path("models"))
 	if err != nil {
@@ -344,8 +365,9 @@ func (g *Ground) await(ctx context.Context) error {
 // receipts counts the satellites on which the update, or some of its steps, is
 // active and those for which it has ended, and returns the last reason given.
 func (g *Ground) receipts() (active, ended int, reason string) {
-	last := uint32(max(len(g.state.Steps)-1, 0))
 	for _, t := range g.state.Targets {
+		_, steps := g.state.steps(&t)
+		last := uint32(max(len(steps)-1, 0))
 		s, ok := g.roster.get(t.Node)
 		if !ok {
 			ended++
@@ -354,7 +376,8 @@ func (g *Ground) receipts() (active, ended int, reason string) {
 		if s.Update != g.state.Update {
 			continue
 		}
-		if slices.ContainsFunc(g.state.Steps, func(step Step) bool { return step.Result == s.Active }) {
+		if g.state.Lesson && s.Status == payload.StatusActive ||
+			slices.ContainsFunc(g.state.Steps, func(step Step) bool { return step.Result == s.Active }) {
 			active++
 		}
 		switch s.Status {

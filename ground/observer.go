@@ -95,6 +95,20 @@ type Satellite struct {
 	Step   uint32         `json:"step,omitempty"` // whose network became active
 	Status payload.Status `json:"status,omitempty"`
 	Reason string         `json:"reason,omitempty"`
+
+	Lesson Lesson `json:"lesson,omitzero"` // the last that it learned
+}
+
+// Lesson is what a satellite said of a network that it trained itself.
+type Lesson struct {
+	Update  uint64           `json:"update"`
+	Model   models.Hash      `json:"model"`
+	Trained uint64           `json:"samples_trained"`
+	Judged  uint64           `json:"samples_held_out"`
+	Missing uint64           `json:"samples_missing"` // that it no longer held
+	F1Old   float32          `json:"f1_old"`          // on those that judged
+	F1New   float32          `json:"f1_new"`
+	Spent   dtntime.Duration `json:"spent"`
 }
 
 // The outcomes of a round.

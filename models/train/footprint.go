@@ -2,6 +2,9 @@ package train
 
 import "perigee/models"
 
+// graphBytes is about what the graphs take besides their arrays.
+const graphBytes = 256 << 10
+
 // Footprint returns about how many bytes a training of the head of net takes
 // besides the network: for the graphs and the solver, and for each sample. Of the
 // options, Rank counts.
@@ -39,5 +42,5 @@ func Footprint(net *models.Network, o Options) (fixed, sample int64) {
 	for _, out := range outputs(net) {
 		sample += int64(len(out.anchors) * targetFields * out.area())
 	}
-	return float * fixed, float * sample
+	return graphBytes + float*fixed, float * sample
 }

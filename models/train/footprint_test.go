@@ -28,7 +28,7 @@ func TestFootprint(t *testing.T) {
 		if err := tr.close(); err != nil {
 			t.Fatal(err)
 		}
-		if want := fixed + 4*sample; held > want+want/4 || held < want/10 {
+		if want := fixed + 4*sample; held > want || held < want/4 {
 			t.Errorf("rank %d: %d bytes are held, %d were foreseen", rank, held, want)
 		}
 	}
@@ -37,7 +37,9 @@ func TestFootprint(t *testing.T) {
 // heap returns how many bytes are held.
 func heap() int64 {
 	var m runtime.MemStats
-	runtime.GC()
+	for range 3 { // pools and finalizers hold on for a while
+		runtime.GC()
+	}
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }

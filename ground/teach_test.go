@@ -1,0 +1,121 @@
+package ground
+
+import (
+	"context"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"perigee/agent/agenttest"
+	"perigee/agent/durable"
+	"perigee/bundle"
+	"perigee/models"
+	"perigee/models/labels"
+	"perigee/models/payload"
+)
+
+// newClass is a pair of which the ground sends labels alone.
+func newClass(t *testing.T, pictures int) *pair {
+	t.Helper()
+	p := newPair(t, pictures)
+	p.cfg.Strategy = StrategyLabels
+	p.sat.Training.KeepBytes = 1 << 20
+	return p
+}
+
+// checkTaught checks that the satellite flies what it learned, and that the ground
+// has the same network.
+func (p *pair) checkTaught() {
+	p.t.Helper()
+	s := p.state()
+	r := s.Rounds[0]
+	var active struct {
+		Active struct {
+			Hash    models.Hash
+			Version uint64
+		}
+	}
+	if _, err := durable.ReadJSON(filepath.Join(p.sat.DataDir, "models", "active.json"), maxStateFile, &active); err != nil {
+		p.t.Fatal(err)
+	}
+	if r.Outcome != OutcomeDeployed || r.Model != active.Active.Hash || r.Version != active.Active.Version || r.Model == p.base.Hash() || r.DeltaBytes == 0 {
+		p.t.Errorf("round %+v, the satellite flies %+v", r, active)
+	}
+	here, err := models.ReadFile(filepath.Join(p.cfg.DataDir, "models", hexName(r.Model)+models.FileExt))
+	if err != nil || here.Hash() != r.Model {
+		p.t.Errorf("the ground does not have %v: %v", r.Model, err)
+	}
+	if n := len(p.mission.SentTo(satellite().WithService(serviceModels))); n != 0 {
+		p.t.Errorf("%d parts of a delta went up", n)
+	}
+}
+
+func TestLabelsAlone(t *testing.T) {
+	p := newClass(t, 12)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	p.run(ctx, func() *agenttest.Fuse { return agenttest.NewFuse(-1) }, p.rounds(1))
+	p.checkTaught()
+	var report Report
+	if found, err := durable.ReadJSON(filepath.Join(p.cfg.DataDir, "reports", "1.json"), maxStateFile, &report); err != nil || !found || report.Learn != 12 {
+		t.Errorf("report %+v, %v", report, err)
+	}
+	var status Progress
+	if _, err := durable.ReadJSON(filepath.Join(p.cfg.DataDir, "satellites.json"), maxStateFile, &status.Satellites); err != nil {
+		t.Fatal(err)
+	}
+	if l := status.Satellites[0].Lesson; l.Model != report.Model || l.Trained == 0 || l.Judged == 0 || l.Trained+l.Judged != 12 {
+		t.Errorf("lesson %+v", l)
+	}
+}
+
+func TestLabelsAloneKilledAtRandom(t *testing.T) {
+	for seed := range uint64(3) {
+		p := newClass(t, 6)
+		rng := rand.New(rand.NewPCG(seed, 4))
+		var mu sync.Mutex // guards rng
+		fuse := func() *agenttest.Fuse {
+			mu.Lock()
+			defer mu.Unlock()
+			return agenttest.NewFuse(8 + rng.IntN(30))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		cuts := p.run(ctx, fuse, p.rounds(1))
+		cancel()
+		t.Logf("seed %d: started anew %d times", seed, cuts)
+		p.checkTaught()
+	}
+}
+
+// TestLessonsAreOfOwnSamples has two satellites, of which one sent nothing.
+func TestLessonsAreOfOwnSamples(t *testing.T) {
+	w := newWorld(t, 24)
+	w.cfg.Strategy = StrategyLabels
+	w.cfg.Satellites = append(w.cfg.Satellites, bundle.IPN(3, 0))
+	w.downlink(serviceSamples, w.batch(0, 0, 24))
+	w.runAll(func() bool { return w.state().Stage == StageWait })
+	if n := len(w.mission.SentTo(bundle.IPN(3, 0).WithService(serviceLessons))); n != 0 {
+		t.Errorf("%d parts of a lesson about another's samples", n)
+	}
+	pictures := 0
+	sent := w.mission.SentTo(satellite().WithService(serviceLessons))
+	for _, s := range sent {
+		l, err := payload.DecodeLesson(s.Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.Out.Custody || l.Base != w.base.Hash() || int(l.Parts) != len(sent) || len(l.Labels) > w.cfg.Send.PartBytes {
+			t.Errorf("lesson %+v", l)
+		}
+		got, err := labels.Unpack(l.Labels)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pictures += len(got)
+	}
+	if pictures != 24 || len(sent) < 2 {
+		t.Errorf("labels of %d pictures in %d parts", pictures, len(sent))
+	}
+}
