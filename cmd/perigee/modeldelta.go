@@ -29,6 +29,7 @@ const (
 // deltaOptions say how a change is packed and what is said of it.
 type deltaOptions struct {
 	steps     []string
+	over      []string
 	key       string
 	golden    string
 	use       delta.Use
@@ -55,17 +56,27 @@ and shows what it takes and how much of the squared difference it carries.
 --steps names encodings: lossless, float16, int8 down to int2, or one of these but
 the first with -rankN behind, for the nearest difference of a low rank. Several of
 them make a chain, coarse to fine, of which each carries what those before it have
-left; the files are then OUT-0.pdelta, OUT-1.pdelta and so on.`,
+left; the files are then OUT-0.pdelta, OUT-1.pdelta and so on.
+
+--over leads a satellite that flies an older network to the same TARGET, bit for bit,
+as one that flies a newer one: over those of the named differences that make the
+smallest way from BASE to TARGET, or by one lossless difference when that is smaller.
+They are written anew, signed with --key, and all but the last as drafts.`,
 		Example: `  perigee model delta --steps int4-rank2 v1.pmodel v2.pmodel change.pdelta
   perigee model delta --steps int2-rank1,int4-rank3 --key mission.key.pem --version 2 v1.pmodel v2.pmodel change.pdelta
-  perigee model delta --steps lossless v1.pmodel v2.pmodel exact.pdelta`,
+  perigee model delta --steps lossless v1.pmodel v2.pmodel exact.pdelta
+  perigee model delta --over v1-v2.pdelta,v2-v3.pdelta v1.pmodel v3.pmodel change.pdelta`,
 		Args: exactArgs("BASE", "TARGET", "OUT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(o.over) > 0 && cmd.Flags().Changed("steps") {
+				return usagef("--over takes the differences as they are: leave --steps out")
+			}
 			o.base, o.target, o.out = args[0], args[1], args[2]
 			return runModelDelta(cmd.Context(), e, &o)
 		},
 	}
 	cmd.Flags().StringSliceVar(&o.steps, "steps", []string{"int4"}, "`encodings`, coarse to fine")
+	cmd.Flags().StringSliceVar(&o.over, "over", nil, "`files` of differences that may lead on the way; in place of --steps")
 	o.flags(cmd.Flags())
 	return cmd
 }
@@ -95,7 +106,12 @@ func runModelDelta(ctx context.Context, e *env, o *deltaOptions) error {
 	if err != nil {
 		return err
 	}
-	chain, err := delta.BuildSteps(base, target, encodings)
+	var chain []delta.Step
+	if len(o.over) > 0 {
+		chain, err = o.rebase(base, target)
+	} else {
+		chain, err = delta.BuildSteps(base, target, encodings)
+	}
 	if err != nil {
 		return fmt.Errorf("delta from %s to %s: %w", o.base, o.target, malformedModel(err))
 	}
@@ -105,6 +121,7 @@ func runModelDelta(ctx context.Context, e *env, o *deltaOptions) error {
 	view := make([]packedStep, len(chain))
 	for i, s := range chain {
 		s.Use = o.use
+		s.Use.Draft = len(o.over) > 0 && i < len(chain)-1
 		file, err := s.Encode(key)
 		if err != nil {
 			return usagef("delta: %w", err)
