@@ -161,6 +161,7 @@ func (a *Agent) prepare(ctx context.Context) error {
 	if a.lessons, err = openLessons(a.cfg.DataDir, a.disk, a.log); err != nil {
 		return err
 	}
+	a.lessons.wait = a.newBackoff()
 	if a.keys, err = readKeys(a.cfg.Updates.Keys); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"perigee/agent/durable"
+	"perigee/agent/mail"
 	"perigee/models"
 	"perigee/models/labels"
 	"perigee/models/payload"
@@ -30,7 +31,8 @@ const (
 	lessonLearned    = "learned.cbor"  // what came of it; there is nothing left to train
 )
 
-// pupil is a lesson whose parts are being collected.
+// pupil is a lesson whose parts are being collected. Once it is complete it does not
+// change.
 type pupil struct {
 	dir   string
 	meta  payload.Lesson // of any part, without labels and signature
@@ -48,6 +50,7 @@ type lessons struct {
 	disk durable.Disk
 	log  *slog.Logger
 	wake chan struct{} // a part was added
+	wait mail.Backoff  // of the goroutine that receives
 
 	mu    sync.Mutex // guards what follows
 	open  map[uint64]*pupil
@@ -140,10 +143,12 @@ func (l *lessons) add(part *payload.Lesson, data []byte) error {
 	if err := l.fits(part); err != nil {
 		return err
 	}
-	if l.open[part.Update] == nil {
+	if p := l.open[part.Update]; p == nil {
 		if err := l.disk.MkdirAll(l.path(part.Update)); err != nil {
 			return err
 		}
+	} else if p.have[part.Part] != nil {
+		return nil // whoever learns may be reading it
 	}
 	if err := l.disk.Write(filepath.Join(l.path(part.Update), lessonPart(part.Part)), data); err != nil {
 		return err

@@ -22,7 +22,7 @@ import (
 // receiveLessons takes parts of lessons from the node until ctx ends.
 func (a *Agent) receiveLessons(ctx context.Context) error {
 	in := mail.Inbox{
-		Client: a.client, Endpoint: a.node.WithService(ServiceLessons), Limit: maxLessonFile, Wait: a.newBackoff(), Log: a.log,
+		Client: a.client, Endpoint: a.node.WithService(ServiceLessons), Limit: maxLessonFile, Wait: a.lessons.wait, Log: a.log,
 	}
 	for {
 		if err := in.Next(ctx, a.takeLesson); err != nil {

@@ -30,6 +30,9 @@ func newClass(t *testing.T, pictures int) *pair {
 func (p *pair) checkTaught() {
 	p.t.Helper()
 	s := p.state()
+	if len(s.Rounds) == 0 {
+		p.t.Fatal("no round has ended")
+	}
 	r := s.Rounds[0]
 	var active struct {
 		Active struct {
@@ -54,7 +57,7 @@ func (p *pair) checkTaught() {
 
 func TestLabelsAlone(t *testing.T) {
 	p := newClass(t, 12)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	p.run(ctx, func() *agenttest.Fuse { return agenttest.NewFuse(-1) }, p.rounds(1))
 	p.checkTaught()
@@ -81,7 +84,7 @@ func TestLabelsAloneKilledAtRandom(t *testing.T) {
 			defer mu.Unlock()
 			return agenttest.NewFuse(8 + rng.IntN(30))
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		cuts := p.run(ctx, fuse, p.rounds(1))
 		cancel()
 		t.Logf("seed %d: started anew %d times", seed, cuts)
