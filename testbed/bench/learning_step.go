@@ -24,7 +24,7 @@ var torchScript []byte
 // What a step is of, and how many are timed.
 const (
 	stepBatch  = 8 // samples
-	stepEpochs = 7 // steps of a round; the first warms up
+	stepEpochs = 5 // steps of a round; the first warms up
 	stepRounds = 3
 )
 
