@@ -68,6 +68,9 @@ func (a *Agent) advance(ctx context.Context, open *update, ready int) error {
 		return a.refuse(m, reason)
 	}
 	base, active := a.runner.flying()
+	if a.slots.untold() != nil {
+		return errMoved // perhaps from the network of this very update, which must not come back
+	}
 	from, ok := open.next(active.Hash, ready)
 	if !ok {
 		return a.refuse(m, fmt.Sprintf("%v: it is for %v, active is %v", delta.ErrWrongBase, open.steps[0].meta.Base, active.Hash))
