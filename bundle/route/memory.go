@@ -38,6 +38,7 @@ type way struct {
 	arrival dtntime.Time // dtntime.Forever for none
 	hops    []hop        // not to be changed
 	freed   uint64       // that of the Router then
+	until   dtntime.Time // when the next span of this node ends, and what is booked of it goes elsewhere
 }
 
 func (m *memory) clear() { m.ways = make(map[memoryKey]way) }
@@ -74,11 +75,23 @@ func (r *Router) find(q *Query, d *demand) way {
 
 // seek searches.
 func (r *Router) seek(d *demand) way {
-	w := way{load: d.load, ready: d.ready, arrival: dtntime.Forever, freed: r.freed}
+	w := way{load: d.load, ready: d.ready, arrival: dtntime.Forever, freed: r.freed, until: r.graph.nextEnd(d.ready)}
 	if i := r.graph.earliest(d); i != none {
 		w.arrival, w.hops = r.graph.scratch.labels[i].arrival, r.graph.path(i)
 	}
 	return w
+}
+
+// nextEnd returns when the first span of this node ends that has not.
+func (g *graph) nextEnd(now dtntime.Time) dtntime.Time {
+	end := dtntime.Forever
+	for i := range g.edges[g.me] {
+		e := &g.edges[g.me][i]
+		if k := e.unended(now); k < len(e.spans) {
+			end = min(end, e.spans[k].stop)
+		}
+	}
+	return end
 }
 
 // shunned is the node that the way of a bundle does not touch, or none.
@@ -103,7 +116,7 @@ func (r *Router) recall(k memoryKey, q *Query, d *demand) (way, bool) {
 	switch {
 	case !ok, d.first != none, w.load.size > d.size, w.ready > d.ready:
 		return way{}, false
-	case d.counting && (w.freed != r.freed || w.ready.Add(fresh) < d.ready):
+	case d.counting && (w.freed != r.freed || w.ready.Add(fresh) < d.ready || w.until <= d.ready):
 		return way{}, false
 	}
 	w.load = d.load
