@@ -201,7 +201,7 @@ func (x *explanation) best(n int32) {
 // none like the one that was made.
 func (x *explanation) isLesser(d *Decision) bool {
 	return x.found && x.decision.Via == ViaPlan &&
-		(d.Standby && !x.decision.Standby || d.Confidence < MinConfidence && x.decision.Confidence >= MinConfidence)
+		(d.Standby && !x.decision.Standby || x.weakest(&way{hops: d.hops}) != nil)
 }
 
 func sameHop(a, b Hop) bool {
