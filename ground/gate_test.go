@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"perigee/agent/durable"
-	"perigee/models/payload"
 )
 
 // TestGateRefusesWhatIsNotFinite has a training that ends in numbers so large that
@@ -40,7 +39,7 @@ func TestGateRefusesWhatIsNotFinite(t *testing.T) {
 func TestGateRefusesWhatWasNotJudged(t *testing.T) {
 	w := newWorld(t, 10)
 	w.downlink(serviceSamples, w.batch(0, 0, 10))
-	w.runAll(w.answering(payload.StatusActive, func() bool { return w.state().Stage == StageWait }))
+	w.runAll(func() bool { return w.state().Stage == StageWait })
 	s := w.state()
 	s.Stage, s.Update, s.Targets, s.Gate = StageGate, 0, nil, w.cfg.gate().Refuse("")
 	if err := (durable.Disk{}).WriteJSON(filepath.Join(w.cfg.DataDir, stateName), s); err != nil {
