@@ -138,10 +138,7 @@ func (a *Agent) run(ctx context.Context) (err error) {
 
 // prepare brings the agent to where an earlier run stopped.
 func (a *Agent) prepare(ctx context.Context) error {
-	if err := a.disk.MkdirAll(a.cfg.DataDir); err != nil {
-		return err
-	}
-	if err := a.disk.Sweep(a.cfg.DataDir); err != nil {
+	if _, err := a.disk.OpenDir(a.cfg.DataDir); err != nil {
 		return err
 	}
 	var err error

@@ -50,10 +50,7 @@ func parseHeld(name string) (id models.Hash, ok bool) {
 // openHeld finds what an earlier run held.
 func openHeld(dataDir string, disk durable.Disk, limit int64) (*held, error) {
 	h := &held{dir: filepath.Join(dataDir, "held"), disk: disk, limit: limit}
-	if err := disk.MkdirAll(h.dir); err != nil {
-		return nil, err
-	}
-	names, err := durable.Names(h.dir)
+	names, err := disk.OpenDir(h.dir)
 	if err != nil {
 		return nil, err
 	}

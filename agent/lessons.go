@@ -62,10 +62,8 @@ func openLessons(dataDir string, disk durable.Disk, log *slog.Logger) (*lessons,
 	l := &lessons{
 		dir: filepath.Join(dataDir, "lessons"), disk: disk, log: log, wake: make(chan struct{}, 1), open: map[uint64]*pupil{},
 	}
-	if err := disk.MkdirAll(l.dir); err != nil {
-		return nil, err
-	}
-	if err := disk.Sweep(l.dir); err != nil {
+	names, err := disk.OpenDir(l.dir)
+	if err != nil {
 		return nil, err
 	}
 	if _, err := durable.ReadJSON(l.endedPath(), maxStateFile, &l.ended); err != nil {
@@ -73,10 +71,6 @@ func openLessons(dataDir string, disk durable.Disk, log *slog.Logger) (*lessons,
 	}
 	if _, err := durable.ReadJSON(l.madePath(), maxStateFile, &l.files); err != nil {
 		return nil, fmt.Errorf("recall deltas made on board: %w", err)
-	}
-	names, err := durable.Names(l.dir)
-	if err != nil {
-		return nil, err
 	}
 	for _, name := range names {
 		id, err := strconv.ParseUint(name, 16, 64)

@@ -84,13 +84,7 @@ func batchKey(number uint64) string { return fmt.Sprintf("%016d", number) }
 
 // tidy removes samples that the state does not name.
 func (m *miner) tidy() error {
-	if err := m.disk.MkdirAll(m.open); err != nil {
-		return err
-	}
-	if err := m.disk.Sweep(m.open); err != nil {
-		return err
-	}
-	names, err := durable.Names(m.open)
+	names, err := m.disk.OpenDir(m.open)
 	if err != nil {
 		return err
 	}

@@ -80,13 +80,7 @@ type outbox struct {
 // newOutbox opens the folder at dir. keep says which of the letters found there
 // are sent; the others are removed.
 func newOutbox(dir string, disk durable.Disk, keep func(letter) bool) (*outbox, error) {
-	if err := disk.MkdirAll(dir); err != nil {
-		return nil, err
-	}
-	if err := disk.Sweep(dir); err != nil {
-		return nil, err
-	}
-	names, err := durable.Names(dir)
+	names, err := disk.OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}

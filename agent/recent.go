@@ -27,14 +27,8 @@ type recent struct {
 
 func openRecent(cfg *Config, disk durable.Disk) (*recent, error) {
 	r := &recent{dir: filepath.Join(cfg.DataDir, "recent"), disk: disk, cfg: cfg.Updates.Canary}
-	if err := disk.MkdirAll(r.dir); err != nil {
-		return nil, err
-	}
-	if err := disk.Sweep(r.dir); err != nil {
-		return nil, err
-	}
 	var err error
-	if r.names, err = durable.Names(r.dir); err != nil {
+	if r.names, err = disk.OpenDir(r.dir); err != nil {
 		return nil, err
 	}
 	return r, r.prune()

@@ -59,13 +59,7 @@ var errNotWaiting = errors.New("picture does not wait on board")
 
 func openShelf(dir string, disk durable.Disk, cfg *PreviewConfig, log *slog.Logger) (*shelf, error) {
 	s := &shelf{dir: dir, disk: disk, cfg: cfg, log: log}
-	if err := disk.MkdirAll(dir); err != nil {
-		return nil, err
-	}
-	if err := disk.Sweep(dir); err != nil {
-		return nil, err
-	}
-	names, err := durable.Names(dir)
+	names, err := disk.OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -75,10 +75,7 @@ func (s *slots) pointerPath() string { return filepath.Join(s.dir, "active.json"
 // the one before takes its place, or else the one of the configuration.
 func openSlots(cfg *Config, disk durable.Disk, log *slog.Logger) (*slots, *models.Network, error) {
 	s := &slots{cfg: cfg, dir: filepath.Join(cfg.DataDir, "models"), disk: disk, log: log}
-	if err := disk.MkdirAll(s.dir); err != nil {
-		return nil, nil, err
-	}
-	if err := disk.Sweep(s.dir); err != nil {
+	if _, err := disk.OpenDir(s.dir); err != nil {
 		return nil, nil, err
 	}
 	found, err := durable.ReadJSON(s.pointerPath(), maxStateFile, &s.now)

@@ -102,18 +102,12 @@ func openUpdates(cfg *Config, disk durable.Disk, log *slog.Logger) (*updates, er
 		cfg: &cfg.Updates, dir: filepath.Join(cfg.DataDir, "updates"), disk: disk, log: log,
 		open: map[uint64]*update{},
 	}
-	if err := disk.MkdirAll(u.dir); err != nil {
-		return nil, err
-	}
-	if err := disk.Sweep(u.dir); err != nil {
+	names, err := disk.OpenDir(u.dir)
+	if err != nil {
 		return nil, err
 	}
 	if _, err := durable.ReadJSON(u.endedPath(), maxStateFile, &u.ended); err != nil {
 		return nil, fmt.Errorf("recall updates: %w", err)
-	}
-	names, err := durable.Names(u.dir)
-	if err != nil {
-		return nil, err
 	}
 	for _, name := range names {
 		id, err := strconv.ParseUint(name, 16, 64)

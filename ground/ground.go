@@ -144,10 +144,7 @@ func (g *Ground) run(ctx context.Context) error {
 // prepare brings the ground to where an earlier run stopped.
 func (g *Ground) prepare(ctx context.Context) error {
 	for _, dir := range []string{"", "samples", "telemetry", "features", "models", "deltas", "reports"} {
-		if err := g.disk.MkdirAll(g.path(dir)); err != nil {
-			return err
-		}
-		if err := g.disk.Sweep(g.path(dir)); err != nil {
+		if _, err := g.disk.OpenDir(g.path(dir)); err != nil {
 			return err
 		}
 	}

@@ -51,13 +51,7 @@ type library struct {
 
 func openLibrary(dir string, disk durable.Disk, most int, log *slog.Logger) (*library, error) {
 	l := &library{dir: dir, disk: disk, most: most, byID: map[models.Hash]*kept{}}
-	if err := disk.MkdirAll(dir); err != nil {
-		return nil, err
-	}
-	if err := disk.Sweep(dir); err != nil {
-		return nil, err
-	}
-	names, err := durable.Names(dir)
+	names, err := disk.OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -66,13 +66,7 @@ type previews struct {
 
 func openPreviews(dir string, disk durable.Disk, most int, log *slog.Logger) (*previews, error) {
 	p := &previews{dir: dir, disk: disk, most: most}
-	if err := disk.MkdirAll(dir); err != nil {
-		return nil, err
-	}
-	if err := disk.Sweep(dir); err != nil {
-		return nil, err
-	}
-	names, err := durable.Names(dir)
+	names, err := disk.OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -139,6 +139,19 @@ func (d Disk) MkdirAll(path string) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// OpenDir makes the folder dir unless it is there, removes the temporary files that
+// interrupted writes left in it, and lists what it holds as Names does. Nobody may
+// be writing there.
+func (d Disk) OpenDir(dir string) (names []string, err error) {
+	if err := d.MkdirAll(dir); err != nil {
+		return nil, err
+	}
+	if err := d.Sweep(dir); err != nil {
+		return nil, err
+	}
+	return Names(dir)
+}
+
 // Read reads a file of at most limit bytes. A larger one wraps ErrTooLarge and a
 // missing one fs.ErrNotExist.
 func Read(path string, limit int64) ([]byte, error) {

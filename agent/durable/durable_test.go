@@ -65,6 +65,7 @@ func TestForbiddenStepChangesNothing(t *testing.T) {
 		"remove": func() error { return d.Remove(path) },
 		"rename": func() error { return d.Rename(path, path+"2") },
 		"mkdir":  func() error { return d.MkdirAll(path + "3") },
+		"open":   func() error { _, err := d.OpenDir(path + "3"); return err },
 		"with":   func() error { return d.With(path, os.Remove) },
 	} {
 		if err := change(); !errors.Is(err, cut) {
@@ -95,5 +96,35 @@ func TestSweepRemovesInterruptedWrites(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 2 || left[0].Name() != ".theirs" || left[1].Name() != "state.json" {
 		t.Errorf("folder holds %v, %v", left, err)
+	}
+}
+
+func TestOpenDir(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "deep", "folder")
+	for range 2 { // the first makes it, the second finds what was left
+		names, err := Disk{}.OpenDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if name != "a" && name != "b" {
+				t.Errorf("folder lists %q", name)
+			}
+		}
+		for _, name := range []string{"b", "a", ".b123"} {
+			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	names, err := Disk{}.OpenDir(dir)
+	if err != nil || !slices.Equal(names, []string{"a", "b"}) {
+		t.Errorf("folder lists %v, %v", names, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".b123")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the interrupted write is still there: %v", err)
+	}
+	if _, err := (Disk{}).OpenDir(filepath.Join(dir, "a")); err == nil {
+		t.Error("a file was opened as a folder")
 	}
 }

@@ -100,14 +100,8 @@ func parseName(name string) (id models.Hash, ok bool) {
 // Open opens the record in the folder dir, which it makes if need be, for at most
 // so many pictures.
 func Open(dir string, disk durable.Disk, most int) (*Book, error) {
-	if err := disk.MkdirAll(dir); err != nil {
-		return nil, err
-	}
-	if err := disk.Sweep(dir); err != nil {
-		return nil, err
-	}
 	b := &Book{dir: dir, disk: disk, most: most, names: map[models.Hash]string{}}
-	names, err := durable.Names(dir)
+	names, err := disk.OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}
