@@ -60,8 +60,10 @@ type Means struct {
 type Outcome struct {
 	Delta           *delta.Delta
 	Network         *models.Network
-	Trained, Judged int          // samples
-	Old, New        models.Score // on those that judged, each at its best threshold
+	Trained, Judged int // samples
+	// Old and New are the scores on those that judged, each at its best threshold.
+	// They are zero if none did: then the satellite's own threshold holds.
+	Old, New models.Score
 }
 
 // Learn trains the head of net. It returns an error that wraps ErrSamples or ErrGain
@@ -90,13 +92,16 @@ func Learn(ctx context.Context, net *models.Network, samples []Sample, course pa
 	if o.Delta, o.Network, err = delta.Build(net, trained, delta.Encoding{Bits: bits, Rank: int(course.Rank)}); err != nil {
 		return nil, err
 	}
+	if len(judges) == 0 {
+		return o, nil // no threshold can be the best one of nothing
+	}
 	if o.Old, err = score(ctx, m.Engine, net, judges); err != nil {
 		return nil, err
 	}
 	if o.New, err = score(ctx, m.Engine, o.Network, judges); err != nil {
 		return nil, err
 	}
-	if gain := float64(o.New.F1) - float64(o.Old.F1); len(judges) > 0 && gain <= course.MinGain {
+	if gain := float64(o.New.F1) - float64(o.Old.F1); gain <= course.MinGain {
 		return nil, fmt.Errorf("%w: F1 %.3f after %.3f on %d samples, want more than %+.3f", ErrGain, o.New.F1, o.Old.F1, len(judges), course.MinGain)
 	}
 	return o, nil
