@@ -120,6 +120,10 @@ func explain(err error) error {
 	if errors.As(err, &decode) {
 		row, column := decode.Position()
 		text := strings.TrimPrefix(decode.Error(), "toml: ")
+		// What follows names types of Go, which say nothing to the writer of a file.
+		if is, _, wrong := strings.Cut(strings.TrimPrefix(text, "cannot decode TOML "), " into "); wrong && is != text {
+			text = "cannot be of type " + is + "; see docs/configuration.md for what to write"
+		}
 		if key := strings.Join(decode.Key(), "."); key != "" {
 			text = key + ": " + text
 		}
