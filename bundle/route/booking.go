@@ -35,11 +35,12 @@ func (r *Router) Book(b *Booking, h store.Handle, d *Decision) {
 	}
 	r.booked++
 	if s := b.own; s != nil {
-		s.booked[class(b.priority)] += b.volume
+		c := s.claim()
+		c.booked[class(b.priority)] += b.volume
 		if b.standby {
-			s.standby[class(b.priority)] += b.volume
+			c.standby[class(b.priority)] += b.volume
 		} else {
-			s.link(b)
+			c.link(b)
 		}
 	}
 	b.takeBeyond(b.volume)
@@ -53,7 +54,7 @@ const maxBooked = 1 << 44
 func (b *Booking) takeBeyond(volume int64) (some bool) {
 	for _, beyond := range b.hops[1:] {
 		if s := beyond.span; s != nil && !b.standby {
-			s.booked[class(b.priority)] += volume
+			s.claim().booked[class(b.priority)] += volume
 			some = true
 		}
 	}
@@ -61,23 +62,23 @@ func (b *Booking) takeBeyond(volume int64) (some bool) {
 }
 
 // link adds a booking to those of its priority.
-func (s *span) link(b *Booking) {
+func (c *claims) link(b *Booking) {
 	p := class(b.priority)
-	b.before = s.latest[p]
+	b.before = c.latest[p]
 	if b.before != nil {
 		b.before.after = b
 	}
-	s.latest[p] = b
+	c.latest[p] = b
 }
 
-func (s *span) unlink(b *Booking) {
+func (c *claims) unlink(b *Booking) {
 	if b.before != nil {
 		b.before.after = b.after
 	}
 	if b.after != nil {
 		b.after.before = b.before
-	} else if p := class(b.priority); s.latest[p] == b {
-		s.latest[p] = b.before
+	} else if p := class(b.priority); c.latest[p] == b {
+		c.latest[p] = b.before
 	}
 	b.before, b.after = nil, nil
 }

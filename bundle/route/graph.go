@@ -24,13 +24,17 @@ type graph struct {
 
 // edge is all spans from one node to another, by start.
 type edge struct {
-	to    int32
-	spans []*span
+	to      int32
+	spans   []*span
+	windows []window // of the spans; side by side, because a search looks at one of every edge
 }
+
+// window is when something can leave: from start until before stop.
+type window struct{ start, stop dtntime.Time }
 
 // unended is the first span in which something that is ready at a time can leave.
 func (e *edge) unended(ready dtntime.Time) int {
-	return sort.Search(len(e.spans), func(i int) bool { return e.spans[i].stop > ready })
+	return sort.Search(len(e.windows), func(i int) bool { return e.windows[i].stop > ready })
 }
 
 // newGraph lays out a plan. Spans of the graph before, which may be nil, stay as far as
@@ -87,10 +91,10 @@ func (g *graph) layEdges(plan *contact.Plan, guard dtntime.Duration) {
 
 // newEdge makes spans of the passes of one pair of nodes, which are by start.
 func newEdge(to int32, passes []contact.Pass, guard dtntime.Duration) edge {
-	e := edge{to: to, spans: make([]*span, 0, len(passes))}
+	e := edge{to: to, spans: make([]*span, 0, len(passes)), windows: make([]window, 0, len(passes))}
 	for _, p := range passes {
 		if s := newSpan(p, guard); s != nil {
-			e.spans = append(e.spans, s)
+			e.spans, e.windows = append(e.spans, s), append(e.windows, window{s.start, s.stop})
 		}
 	}
 	return e

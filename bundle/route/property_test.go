@@ -87,7 +87,7 @@ func (w *everyWay) from(node int32, at dtntime.Time, likely float64, hops int32)
 			}
 			ahead := int64(0)
 			for p := class(w.d.priority); p < classes && w.d.counting; p++ {
-				ahead += s.booked[p]
+				ahead += s.claim().booked[p]
 			}
 			last := s.Sent(at, w.d.size)
 			fits := last <= s.stop
@@ -310,8 +310,8 @@ func checkUnbooked(t *testing.T, seed int64, r *Router) {
 	for _, edges := range r.graph.edges {
 		for _, e := range edges {
 			for _, s := range e.spans {
-				if s.booked != [classes]int64{} || s.standby != [classes]int64{} || s.latest != [classes]*Booking{} {
-					t.Fatalf("seed %d: %v is still booked: %v, %v", seed, s.Pass, s.booked, s.standby)
+				if c := s.claim(); *c != (claims{}) {
+					t.Fatalf("seed %d: %v is still booked: %+v", seed, s.Pass, *c)
 				}
 			}
 		}

@@ -125,11 +125,15 @@ func (d *demand) allows(from, to int32) bool {
 
 // relaxEdge follows the spans from one node to another.
 func (g *graph) relaxEdge(i int32, at label, e *edge, d *demand) {
+	if g.scratch.isBeaten(e.to, at.arrival, at.likely) {
+		return // whatever leaves here comes later; most edges lead back
+	}
 	own, behind := at.node == g.me, int64(0)
-	for _, s := range e.spans[e.unended(at.arrival):] {
-		if g.scratch.isBeaten(e.to, s.start, at.likely) {
+	for k := e.unended(at.arrival); k < len(e.spans); k++ {
+		if g.scratch.isBeaten(e.to, e.windows[k].start, at.likely) {
 			return // what starts later comes no earlier
 		}
+		s := e.spans[k]
 		last, ok := s.leave(at.arrival, &d.load, own, &behind)
 		likely, fine := d.likely(&at, s)
 		if !ok || !fine || d.without[s] {

@@ -14,10 +14,15 @@ const classes = int(bundle.PriorityExpedited) + 1
 // span is a pass as it is searched, and beside it what is spoken for.
 type span struct {
 	contact.Pass
-	start  dtntime.Time
-	stop   dtntime.Time // when the last byte must have left: the end less the guard
-	volume int64        // bytes from start to stop
+	start   dtntime.Time
+	stop    dtntime.Time // when the last byte must have left: the end less the guard
+	volume  int64        // bytes from start to stop
+	*claims              // nil of most: nothing was ever booked
+}
 
+// claims is what is spoken for of a span. A plan has far more spans than bundles ever
+// go over, so it stands apart.
+type claims struct {
 	// booked is what bundles of each priority take of it. Of a span of this node it is
 	// what they still will take; of those of others, all that they ever took.
 	booked  [classes]int64
@@ -33,6 +38,14 @@ func newSpan(p contact.Pass, guard dtntime.Duration) *span {
 	}
 	s.volume = s.room(s.start)
 	return s
+}
+
+// claim returns what is spoken for of s, to be added to.
+func (s *span) claim() *claims {
+	if s.claims == nil {
+		s.claims = &claims{}
+	}
+	return s.claims
 }
 
 // isSame tells whether two spans are of the same contacts.
@@ -53,6 +66,9 @@ func light(c *contact.Contact) dtntime.Duration {
 
 // taken is what bundles of a priority and of higher ones take.
 func (s *span) taken(p bundle.Priority) int64 {
+	if s.claims == nil {
+		return 0
+	}
 	sum := int64(0)
 	for _, n := range s.booked[class(p):] {
 		sum += n
