@@ -37,7 +37,6 @@ func idle(ctx context.Context, b *bench) (figures []figure, err error) {
 	begin := time.Now()
 	var most int64
 	for time.Since(begin) < idleTime {
-		b.progress.note(fmt.Sprintf("nothing happens for %s", idleTime))
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():

@@ -18,6 +18,7 @@ type measure struct {
 	what string // in a few words, for people
 	bars map[string]bar
 	take func(ctx context.Context, b *bench) ([]figure, error)
+	idle bool // it only waits, so those that follow are taken meanwhile
 }
 
 // measures lists what is measured in a suite, in the order in which it is; nothing
@@ -153,32 +154,61 @@ func (b *bench) profileFile(name string) string {
 	return filepath.Join(b.profile, name+".pprof")
 }
 
-// takeAll takes the measures one after the other. One that fails does not keep the
-// others from being taken, unless ctx has ended.
+// outcome is what came of a measure.
+type outcome struct {
+	measure
+	figures []figure
+	err     error
+}
+
+// takeAll takes the measures one after the other, and idle ones beside those that
+// follow. One that fails does not keep the others from being taken, unless ctx has
+// ended.
 func (b *bench) takeAll(ctx context.Context, chosen []measure) ([]result, error) {
 	var results []result
 	var failed error
+	show := func(o outcome) {
+		shown, err := b.show(o)
+		results, failed = append(results, shown...), errors.Join(failed, err)
+	}
+	idle, waiting := make(chan outcome, len(chosen)), 0
 	for _, m := range chosen {
-		b.progress.begin(m.name)
-		figures, err := m.take(ctx, b)
-		for _, f := range figures {
-			r := judged(f, m.bars[f.name])
-			results = append(results, r)
-			b.progress.done(r)
+		take := func() outcome {
+			figures, err := m.take(ctx, b)
+			return outcome{m, figures, err}
 		}
 		switch {
-		case errors.Is(err, errSkipped):
-			b.progress.say(fmt.Sprintf("%s: %v", m.name, err))
-		case err != nil:
-			err = fmt.Errorf("measuring %s: %w", m.name, err)
-			b.progress.say(err.Error())
-			failed = errors.Join(failed, err)
-		}
-		if ctx.Err() != nil {
-			break
+		case ctx.Err() != nil:
+		case m.idle:
+			waiting++
+			go func() { idle <- take() }()
+		default:
+			b.progress.begin(m.name)
+			show(take())
 		}
 	}
+	for range waiting {
+		b.progress.begin("waiting")
+		show(<-idle)
+	}
 	b.progress.end()
+	return results, failed
+}
+
+// show judges and prints what came of a measure. One that was skipped has not failed.
+func (b *bench) show(o outcome) (results []result, failed error) {
+	for _, f := range o.figures {
+		r := judged(f, o.bars[f.name])
+		results = append(results, r)
+		b.progress.done(r)
+	}
+	switch {
+	case errors.Is(o.err, errSkipped):
+		b.progress.say(fmt.Sprintf("%s: %v", o.name, o.err))
+	case o.err != nil:
+		failed = fmt.Errorf("measuring %s: %w", o.name, o.err)
+		b.progress.say(failed.Error())
+	}
 	return results, failed
 }
 

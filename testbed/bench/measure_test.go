@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -110,6 +112,32 @@ func TestTakeAll(t *testing.T) {
 	want[1] = again
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("results in the file (-want +got), error %v:\n%s", err, diff)
+	}
+}
+
+// TestIdleIsTakenBeside has an idle measure wait for the one behind it.
+func TestIdleIsTakenBeside(t *testing.T) {
+	begun := make(chan struct{})
+	chosen := []measure{
+		{name: "a", idle: true, take: func(ctx context.Context, _ *bench) ([]figure, error) {
+			select {
+			case <-begun:
+				return []figure{{name: "a"}}, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}},
+		{name: "b", take: func(context.Context, *bench) ([]figure, error) {
+			close(begun)
+			return []figure{{name: "b"}}, nil
+		}},
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	b := &bench{progress: newProgress(io.Discard, false)}
+	results, err := b.takeAll(ctx, chosen)
+	if err != nil || len(results) != 2 {
+		t.Errorf("results %+v, error %v", results, err)
 	}
 }
 

@@ -25,7 +25,7 @@ func nodeMeasures() []measure {
 				"node.idle_rss":     {value: limit{40, atMost}},
 				"node.idle_traffic": {value: limit{100, atMost}},
 			},
-			take: idle,
+			take: idle, idle: true,
 		},
 	}
 }
