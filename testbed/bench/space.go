@@ -28,7 +28,7 @@ const (
 // What goes down in one turn, in some nine seconds; and by TCPCLv4, which is slower.
 var (
 	spaceFlow = flow{count: 110, size: megabyte, senders: 24, receivers: 24}
-	slowFlow  = flow{count: 12, size: megabyte, senders: 6, receivers: 6}
+	slowFlow  = flow{count: 6, size: megabyte, senders: 6, receivers: 6}
 )
 
 func spaceMeasures() []measure {
