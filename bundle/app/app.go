@@ -204,6 +204,10 @@ type Status struct {
 	Counters Counters     `json:"counters"`
 	// Registrations are those at non-singleton endpoints, in order.
 	Registrations []Registered `json:"registrations"`
+	// OnBoard and OnGround are those of the applications that run in the daemon; nil
+	// where there is none.
+	OnBoard  *OnBoard  `json:"on_board,omitempty"`
+	OnGround *OnGround `json:"on_ground,omitempty"`
 }
 
 // Contact is one window of the contact plan that concerns the node.

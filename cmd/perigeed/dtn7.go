@@ -103,7 +103,7 @@ func (c *config) dtn7Agents(node engine, log *slog.Logger) (application, bool) {
 	agents := dtn7agent.New(dtn7agent.Config{
 		Node: c.Node.ID, Client: client, Custody: c.DTN7.Agents.Custody, MaxBundle: int64(c.Node.MaxBundle), Log: log,
 	})
-	return application{"dtn7 agents", func(ctx context.Context) (err error) {
+	return application{name: "dtn7 agents", run: func(ctx context.Context) (err error) {
 		defer func() { err = errors.Join(err, client.Close()) }()
 		group, ctx := errgroup.WithContext(ctx)
 		for _, address := range slices.Compact([]string{rest, webSocket}) {

@@ -31,6 +31,29 @@ type engine interface {
 type application struct {
 	name string
 	run  func(ctx context.Context) error
+	// report adds what the application says of itself to the status of the node, at
+	// any time; nil when it says nothing.
+	report func(s *app.Status)
+}
+
+// reporting is a client of the node whose status has the applications' reports.
+type reporting struct {
+	app.Client
+	apps []application
+}
+
+// Status implements app.Client.
+func (r reporting) Status(ctx context.Context) (app.Status, error) {
+	s, err := r.Client.Status(ctx)
+	if err != nil {
+		return s, err
+	}
+	for _, a := range r.apps {
+		if a.report != nil {
+			a.report(&s)
+		}
+	}
+	return s, nil
 }
 
 // daemon is what perigeed runs: a node, its socket and its applications.
@@ -91,7 +114,7 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 	})
 	client := d.node.Client()
-	server := apphttp.NewServer(client, d.log.With("part", "socket"))
+	server := apphttp.NewServer(reporting{client, d.apps}, d.log.With("part", "socket"))
 	group.Go(func() error { return server.Serve(groupCtx, d.listener) })
 	group.Go(func() error { return d.reload(groupCtx) })
 	for _, a := range d.apps {

@@ -116,7 +116,7 @@ func wait(t *testing.T, done <-chan error) error {
 
 func TestOrderlyEnd(t *testing.T) {
 	var node *idleNode
-	app := application{"test", func(ctx context.Context) error {
+	app := application{name: "test", run: func(ctx context.Context) error {
 		<-ctx.Done()
 		node.note("application ended")
 		return nil
@@ -142,11 +142,32 @@ func TestOrderlyEnd(t *testing.T) {
 	}
 }
 
+// TestStatusHasReports: the status over the socket has what the applications say.
+func TestStatusHasReports(t *testing.T) {
+	idle := func(ctx context.Context) error { <-ctx.Done(); return nil }
+	slot := app.Slot{Slot: "b", Active: true, Network: "sha256:00", Version: 3, Update: 17, PicturesLeft: 5}
+	d, _, _ := newIdle(t,
+		application{name: "silent", run: idle},
+		application{name: "satellite", run: idle, report: func(s *app.Status) { s.OnBoard = &app.OnBoard{Slots: []app.Slot{slot}} }})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := start(ctx, d)
+	client := apphttp.Dial(d.config.Node.Socket)
+	defer client.Close()
+	status, err := client.Status(t.Context())
+	if err != nil || status.OnBoard == nil || len(status.OnBoard.Slots) != 1 || status.OnBoard.Slots[0] != slot || status.OnGround != nil {
+		t.Errorf("status %+v, %v", status, err)
+	}
+	cancel()
+	if err := wait(t, done); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFailuresEndTheDaemon(t *testing.T) {
 	broken := errors.New("disk on fire")
 	t.Run("node", func(t *testing.T) {
 		stopped := make(chan struct{})
-		d, node, _ := newIdle(t, application{"test", func(ctx context.Context) error {
+		d, node, _ := newIdle(t, application{name: "test", run: func(ctx context.Context) error {
 			<-ctx.Done()
 			close(stopped)
 			return nil
@@ -158,7 +179,7 @@ func TestFailuresEndTheDaemon(t *testing.T) {
 		<-stopped
 	})
 	t.Run("application", func(t *testing.T) {
-		d, node, _ := newIdle(t, application{"test", func(context.Context) error { return broken }})
+		d, node, _ := newIdle(t, application{name: "test", run: func(context.Context) error { return broken }})
 		err := wait(t, start(t.Context(), d))
 		if !errors.Is(err, broken) || !strings.Contains(err.Error(), "the test application") {
 			t.Errorf("the end: %v, want the application's error", err)

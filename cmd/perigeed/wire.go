@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"perigee/agent"
+	"perigee/bundle/app"
 	"perigee/ground"
 )
 
@@ -18,7 +19,7 @@ func newApplications(c *config, node engine, log *slog.Logger) ([]application, e
 		if err != nil {
 			return nil, fmt.Errorf("making the satellite application: %w", err)
 		}
-		apps = append(apps, application{"satellite", a.Run})
+		apps = append(apps, application{name: "satellite", run: a.Run, report: func(s *app.Status) { s.OnBoard = a.OnBoard() }})
 	}
 	if c.Ground != nil {
 		g, err := ground.New(*c.Ground, ground.Parts{
@@ -27,7 +28,7 @@ func newApplications(c *config, node engine, log *slog.Logger) ([]application, e
 		if err != nil {
 			return nil, fmt.Errorf("making the ground application: %w", err)
 		}
-		apps = append(apps, application{"ground", g.Run})
+		apps = append(apps, application{name: "ground", run: g.Run, report: func(s *app.Status) { s.OnGround = g.OnGround() }})
 	}
 	if agents, ok := c.dtn7Agents(node, log.With("part", "dtn7")); ok {
 		apps = append(apps, agents)
