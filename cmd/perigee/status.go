@@ -16,8 +16,9 @@ import (
 func newStatus(e *env) *cobra.Command {
 	return daemonCommand(e, "status", "Show the node, its links, store, custody and next contacts",
 		`Status shows a snapshot of the node. Of a link it tells what is meant to be, what is
-there and whether the operator holds it down; perigee link ls --help says more. In
-JSON, times are DTN times in milliseconds.`,
+there and whether the operator holds it down; perigee link ls --help says more. Of a
+satellite it tells which network flies, and of a ground station where its loop stands;
+perigee model ls shows more. In JSON, times are DTN times in milliseconds.`,
 		`  perigee status
   perigee status -o json --socket /run/perigee/sat.sock`, runStatus)
 }
@@ -41,6 +42,7 @@ func runStatus(ctx context.Context, e *env, client app.Client) error {
 			c.BundlesCreated, c.BundlesReceived, c.BundlesSent, c.BundlesDelivered, c.BundlesDeleted, c.Duplicates))
 		row(w, "transfers", fmt.Sprintf("%d accepted, %d released, %d refused, %d retransmissions",
 			c.CustodyAccepted, c.CustodyReleased, c.CustodyRefused, c.Retransmissions))
+		networkRows(w, s)
 		section(w, "LINKS")
 		linkTable(w, s)
 		section(w, "CONTACTS")
