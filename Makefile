@@ -84,7 +84,7 @@ bench-learning: ## measure inference and learning (ONLY=prefix; a C compiler, np
 .PHONY: onnxruntime
 onnxruntime: ## fetch onnxruntime and ONNX networks with npm, and test with them (needs a C compiler)
 	go run ./testbed/fetch
-	CGO_ENABLED=1 go test -count=1 -tags ort ./models/ort
+	CGO_ENABLED=1 go test -count=1 -tags ort ./models/ort ./cmd/perigeed
 
 .PHONY: microbench
 microbench: ## run the benchmarks of single functions (BENCH=regexp); the output also goes to out/microbench.txt

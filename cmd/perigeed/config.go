@@ -82,6 +82,8 @@ type config struct {
 	DTN7    dtn7Config     `toml:"dtn7"`
 	TLS     tlsConfig      `toml:"tls"`
 
+	Engine engineConfig `toml:"engine"`
+
 	// Satellite and Ground are the applications of this node; neither makes it
 	// a relay.
 	Satellite *agent.Config  `toml:"satellite"`
@@ -273,6 +275,8 @@ func defaultConfig() config {
 		LTP:  defaultLTP(),
 		UDP:  udpConfig{RateBPS: udpcl.DefaultRate, MaxDatagram: udpcl.DefaultMaxDatagram},
 		DTN7: dtn7Config{Interval: defaultInterval},
+
+		Engine: engineConfig{Name: engineDefault},
 	}
 }
 
@@ -290,7 +294,7 @@ func (c *config) complete(folder string) {
 		setDefault(&c.Link[i].Custody, custodyCT)
 		setDefault(&c.Link[i].TLS, c.defaultTLS(c.Link[i].Layer))
 	}
-	paths := []*string{&c.Node.DataDir, &c.Node.Socket, &c.Node.ContactPlan}
+	paths := []*string{&c.Node.DataDir, &c.Node.Socket, &c.Node.ContactPlan, &c.Engine.Library}
 	if s := c.Satellite; s != nil {
 		setDefault(&s.DataDir, filepath.Join(c.Node.DataDir, "satellite"))
 		paths = append(paths, &s.DataDir, &s.Model, &s.ModelConfig, &s.Source.Folder, &s.Source.List, &s.Updates.Golden)

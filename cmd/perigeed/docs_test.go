@@ -53,7 +53,7 @@ func TestDocumentedDefaultsHold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile("(?m)^\\| `((?:node|log|store|custody|tcpcl|tls|ltp|udp|dtn7|satellite|ground)\\.[a-z0-9_.]+)` \\|[^|]*\\| (`\"[^|`]*\"`|`true`|`false`|[0-9.]+) \\|")
+	row := regexp.MustCompile("(?m)^\\| `((?:node|log|store|custody|tcpcl|tls|ltp|udp|dtn7|engine|satellite|ground)\\.[a-z0-9_.]+)` \\|[^|]*\\| (`\"[^|`]*\"`|`true`|`false`|[0-9.]+) \\|")
 	var explicit strings.Builder
 	rows := row.FindAllSubmatch(text, -1)
 	if len(rows) < 50 {

@@ -67,7 +67,7 @@ type daemon struct {
 }
 
 // serve makes a daemon by its configuration and runs it until ctx ends.
-func serve(ctx context.Context, c *config, log *slog.Logger, hangup <-chan os.Signal) error {
+func serve(ctx context.Context, c *config, log *slog.Logger, hangup <-chan os.Signal) (err error) {
 	if err := os.MkdirAll(c.Node.DataDir, 0o750); err != nil {
 		return fmt.Errorf("making the data folder (node.data_dir): %w", err)
 	}
@@ -78,6 +78,11 @@ func serve(ctx context.Context, c *config, log *slog.Logger, hangup <-chan os.Si
 	if err != nil {
 		return err
 	}
+	run, err := c.openEngines()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, run.close()) }()
 	listener, err := apphttp.Listen(ctx, c.Node.Socket, fs.FileMode(c.Node.SocketMode))
 	if err != nil {
 		return fmt.Errorf("%w (node.socket)", err)
@@ -86,7 +91,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger, hangup <-chan os.Si
 	if d.node, err = newNode(ctx, c, plan, log); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	if d.apps, err = newApplications(c, d.node, log); err != nil {
+	if d.apps, err = newApplications(c, d.node, run, log); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	return d.run(ctx)

@@ -76,6 +76,7 @@ func (c *config) validate() error {
 	if _, err := c.Share.shares(); err != nil {
 		p.add("share: %w", err)
 	}
+	c.validateEngine(&p)
 	if c.Satellite != nil {
 		if err := c.Satellite.Validate(); err != nil {
 			p.add("satellite: %w", err)

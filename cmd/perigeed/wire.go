@@ -7,14 +7,15 @@ import (
 	"perigee/agent"
 	"perigee/bundle/app"
 	"perigee/ground"
+	"perigee/models"
 )
 
 // newApplications makes the applications that the configuration asks for.
-func newApplications(c *config, node engine, log *slog.Logger) ([]application, error) {
+func newApplications(c *config, node engine, run engines, log *slog.Logger) ([]application, error) {
 	var apps []application
 	if c.Satellite != nil {
 		a, err := agent.New(*c.Satellite, agent.Parts{
-			Client: node.Client(), Clock: clock{}, Log: log.With("part", "satellite"),
+			Client: node.Client(), Clock: clock{}, Engine: run.start, Log: log.With("part", "satellite"),
 		})
 		if err != nil {
 			return nil, fmt.Errorf("making the satellite application: %w", err)
@@ -24,6 +25,7 @@ func newApplications(c *config, node engine, log *slog.Logger) ([]application, e
 	if c.Ground != nil {
 		g, err := ground.New(*c.Ground, ground.Parts{
 			Client: node.Client(), Clock: clock{}, Log: log.With("part", "ground"),
+			Engine: func(n *models.Network) (models.Engine, error) { return run.start(n, c.Ground.Train.Threads) },
 		})
 		if err != nil {
 			return nil, fmt.Errorf("making the ground application: %w", err)
