@@ -152,6 +152,7 @@ type SendConfig struct {
 // DefaultConfig returns a Config with every default filled in.
 func DefaultConfig() Config {
 	const week = 7 * dtntime.Day
+	rule := gate.DefaultRule()
 	return Config{
 		ModelHead:  13,
 		Strategy:   StrategyDelta,
@@ -159,8 +160,8 @@ func DefaultConfig() Config {
 		Samples:    SampleConfig{Max: 4000, HeldOut: 0.2},
 		Trigger:    TriggerConfig{Condition: gate.Condition{Operator: ">=", Threshold: 40, Metric: MetricNumOfSamples}},
 		Deploy: DeployConfig{
-			Condition:  gate.Condition{Operator: ">", Threshold: 0.1, Metric: "f1_delta"},
-			Confidence: 0.95, Resamples: 2000, ClassMargin: 0.1, Pictures: 8,
+			Condition: rule.Condition, Confidence: rule.Confidence, Resamples: rule.Resamples,
+			ClassMargin: rule.ClassMargin, Pictures: rule.Pictures,
 		},
 		Train: TrainConfig{Epochs: 30, LearningRate: 0.003, Batch: 8, Rank: 2, Layers: LayersAll, Seed: 1, Threads: 2, Replay: 0.25, Check: 0.1, MaxSamples: 200},
 		Send: SendConfig{

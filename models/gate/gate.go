@@ -31,6 +31,14 @@ type Rule struct {
 	Seed        uint64  // of the drawings
 }
 
+// DefaultRule is the rule where nothing else is asked for.
+func DefaultRule() Rule {
+	return Rule{
+		Condition:  Condition{Operator: ">", Threshold: 0.1, Metric: F1 + deltaSuffix},
+		Confidence: 0.95, Resamples: 2000, ClassMargin: 0.1, Pictures: 8,
+	}
+}
+
 // Validate reports the first thing in r that cannot work. Its operator is > or
 // >=, since every metric is the better the higher.
 func (r Rule) Validate() error {
