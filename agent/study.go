@@ -210,7 +210,8 @@ func (a *Agent) train(ctx context.Context, p *pupil, net *models.Network, engine
 	if err != nil {
 		return nil, err
 	}
-	a.log.Info("lesson learnt", "update", p.meta.Update, "f1_old", out.Old.F1, "f1_new", out.New.F1, "model", out.Network.Hash(), "spent", m.spent())
+	a.log.Info("lesson learnt", "update", p.meta.Update, "f1_old", out.Old.F1, "f1_new", out.New.F1,
+		"gain", out.Decision.Value, "gain_low", out.Decision.Low, "gain_high", out.Decision.High, "model", out.Network.Hash(), "spent", m.spent())
 	return &payload.Learned{
 		Update: p.meta.Update, Version: p.meta.Version, Base: net.Hash(), Result: out.Network.Hash(),
 		Trained: uint64(out.Trained), Judged: uint64(out.Judged), Missing: uint64(missing),

@@ -129,19 +129,19 @@ func (w *world) checkLearned(version uint64) payload.Learned {
 }
 
 func TestLessonIsLearned(t *testing.T) {
-	w := newClass(t, 7)
+	w := newClass(t, 24)
 	key := testKey(1)
 	w.trust(key)
 	w.cfg.Updates.AllowUnsigned = false
 	w.teach(w.lesson(5, 1, 3, func(l *payload.Lesson) {
-		l.Course.HeldOut = 0.4
+		l.Course.HeldOut = 0.5
 		if err := l.Sign(key); err != nil {
 			t.Fatal(err)
 		}
 	}))
 	w.runAll(w.ended)
 	l := w.checkLearned(1)
-	if l.Trained == 0 || l.Judged == 0 || l.Trained+l.Judged != 7 || l.Missing != 0 || l.Spent == 0 {
+	if l.Trained == 0 || l.Judged == 0 || l.Trained+l.Judged != 24 || l.Missing != 0 || l.Spent == 0 {
 		t.Errorf("learned %+v", l)
 	}
 	if n := w.held(); n != 0 {
@@ -149,7 +149,7 @@ func TestLessonIsLearned(t *testing.T) {
 	}
 	// The same lesson again is not learned again.
 	_, before := w.answers()
-	w.teach(w.lesson(5, 1, 7, nil))
+	w.teach(w.lesson(5, 1, 24, nil))
 	w.runAll(func() bool { return w.mission.Queued(satellite().WithService(ServiceLessons)) == 0 })
 	if _, after := w.answers(); len(after) != len(before) {
 		t.Errorf("%d reports, %d before", len(after), len(before))
@@ -169,7 +169,7 @@ func TestLessonIsRefused(t *testing.T) {
 		"out of time":      {func(c *Config) { c.Training.MaxTime = dtntime.Millisecond }, func(l *payload.Lesson) { l.Course.Epochs = 50 }, "training.max_time"},
 		"out of energy":    {func(c *Config) { c.Training.EnergyWh = 1e-6 }, func(l *payload.Lesson) { l.Course.Epochs = 50 }, "training.energy_wh"},
 		"no memory":        {func(c *Config) { c.Training.Memory = 1 << 16 }, func(l *payload.Lesson) { l.Course.Rank = 64 }, "training.memory"},
-		"nothing gained":   {nil, func(l *payload.Lesson) { l.Course.HeldOut, l.Course.MinGain = 0.5, 0.9 }, "not better enough"},
+		"too few judge":    {nil, func(l *payload.Lesson) { l.Course.HeldOut = 0.5 }, "to judge"},
 		"unsigned":         {func(c *Config) { c.Updates.AllowUnsigned = false }, nil, "not signed"},
 		"self-test failed": {nil, func(l *payload.Lesson) { l.Course.MinF1 = 1 }, "self-test"},
 	} {
@@ -188,6 +188,21 @@ func TestLessonIsRefused(t *testing.T) {
 				t.Errorf("%v flies", active.Hash)
 			}
 		})
+	}
+}
+
+// TestLessonThatGainsNothingIsRefused: the receipt says what the gate says.
+func TestLessonThatGainsNothingIsRefused(t *testing.T) {
+	w := newClass(t, 24)
+	w.teach(w.lesson(5, 1, 24, func(l *payload.Lesson) { l.Course.HeldOut, l.Course.MinGain = 0.5, 0.9 }))
+	w.runAll(w.ended)
+	receipts, learned := w.answers()
+	r := receipts[len(receipts)-1]
+	if r.Status != payload.StatusRefused || !strings.Contains(r.Reason, "not better enough: f1_delta is") || len(learned) != 0 {
+		t.Errorf("receipt %+v, reports %+v", r, learned)
+	}
+	if active := w.active(); active.Hash != w.base.Hash() {
+		t.Errorf("%v flies", active.Hash)
 	}
 }
 

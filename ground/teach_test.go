@@ -57,27 +57,27 @@ func (p *pair) checkTaught() {
 }
 
 func TestLabelsAlone(t *testing.T) {
-	p := newClass(t, 12)
+	p := newClass(t, 30)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	p.run(ctx, func() *agenttest.Fuse { return agenttest.NewFuse(-1) }, p.rounds(1))
 	p.checkTaught()
 	var report Report
-	if found, err := durable.ReadJSON(filepath.Join(p.cfg.DataDir, "reports", "1.json"), maxStateFile, &report); err != nil || !found || report.Learn != 12 {
+	if found, err := durable.ReadJSON(filepath.Join(p.cfg.DataDir, "reports", "1.json"), maxStateFile, &report); err != nil || !found || report.Learn != 30 {
 		t.Errorf("report %+v, %v", report, err)
 	}
 	var status Progress
 	if _, err := durable.ReadJSON(filepath.Join(p.cfg.DataDir, "satellites.json"), maxStateFile, &status.Satellites); err != nil {
 		t.Fatal(err)
 	}
-	if l := status.Satellites[0].Lesson; l.Model != report.Model || l.Trained == 0 || l.Judged == 0 || l.Trained+l.Judged != 12 {
+	if l := status.Satellites[0].Lesson; l.Model != report.Model || l.Trained == 0 || l.Judged == 0 || l.Trained+l.Judged != 30 {
 		t.Errorf("lesson %+v", l)
 	}
 }
 
 func TestLabelsAloneKilledAtRandom(t *testing.T) {
 	for seed := range uint64(3) {
-		p := newClass(t, 6)
+		p := newClass(t, 24)
 		rng := rand.New(rand.NewPCG(seed, 4))
 		var mu sync.Mutex // guards rng
 		fuse := func() *agenttest.Fuse {

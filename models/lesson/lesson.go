@@ -17,6 +17,7 @@ import (
 
 	"perigee/models"
 	"perigee/models/delta"
+	"perigee/models/gate"
 	"perigee/models/payload"
 	"perigee/models/train"
 )
@@ -62,8 +63,17 @@ type Outcome struct {
 	Network         *models.Network
 	Trained, Judged int // samples
 	// Old and New are the scores on those that judged, each at its best threshold.
-	// They are zero if none did: then the satellite's own threshold holds.
+	// They are zero if none did. A threshold of zero leaves the satellite its own.
 	Old, New models.Score
+	Decision gate.Decision // of the gate; zero if none judged
+}
+
+// rule is the gate on board: that of a ground that sets nothing, with the gain
+// and the seed of the lesson, so that a run after a kill decides the same.
+func rule(course payload.Course) gate.Rule {
+	r := gate.DefaultRule()
+	r.Threshold, r.Seed = course.MinGain, course.Seed
+	return r
 }
 
 // Learn trains the head of net. It returns an error that wraps ErrSamples or ErrGain
@@ -78,8 +88,9 @@ func Learn(ctx context.Context, net *models.Network, samples []Sample, course pa
 			data.Learn = append(data.Learn, s.Sample)
 		}
 	}
-	if len(data.Learn) == 0 || len(judges) == 0 && course.HeldOut > 0 {
-		return nil, fmt.Errorf("%w: %d to learn from, %d to judge", ErrSamples, len(data.Learn), len(judges))
+	r := rule(course)
+	if few := course.HeldOut > 0 && len(judges) < r.Pictures; few || len(data.Learn) == 0 {
+		return nil, fmt.Errorf("%w: %d to learn from, %d to judge; want at least 1 and %d, or none held out", ErrSamples, len(data.Learn), len(judges), r.Pictures)
 	}
 	trained, err := train.Head(ctx, net, data, train.Options{
 		Epochs: int(course.Epochs), Batch: int(course.Batch), Rank: int(course.Rank), LearningRate: course.Rate, Seed: course.Seed,
@@ -95,41 +106,56 @@ func Learn(ctx context.Context, net *models.Network, samples []Sample, course pa
 	if len(judges) == 0 {
 		return o, nil // no threshold can be the best one of nothing
 	}
-	if o.Old, err = score(ctx, m.Engine, net, judges); err != nil {
+	if err := o.judge(ctx, m.Engine, net, judges, r); err != nil {
 		return nil, err
-	}
-	if o.New, err = score(ctx, m.Engine, o.Network, judges); err != nil {
-		return nil, err
-	}
-	if gain := float64(o.New.F1) - float64(o.Old.F1); gain <= course.MinGain {
-		return nil, fmt.Errorf("%w: F1 %.3f after %.3f on %d samples, want more than %+.3f", ErrGain, o.New.F1, o.Old.F1, len(judges), course.MinGain)
 	}
 	return o, nil
 }
 
-// score is the F1 of a network at its best threshold.
-func score(ctx context.Context, e models.Engine, n *models.Network, judges []train.Sample) (models.Score, error) {
+// judge lets the gate decide between net and what was learned.
+func (o *Outcome) judge(ctx context.Context, e models.Engine, net *models.Network, judges []train.Sample, r gate.Rule) error {
+	old, err := look(ctx, e, net, judges)
+	if err != nil {
+		return err
+	}
+	next, err := look(ctx, e, o.Network, judges)
+	if err != nil {
+		return err
+	}
+	o.Old, o.New = models.BestF1(old, models.MatchIoU), models.BestF1(next, models.MatchIoU)
+	o.Decision = r.Decide(gate.Side{Pictures: old, Threshold: o.Old.Threshold}, gate.Side{Pictures: next, Threshold: o.New.Threshold})
+	if !o.Decision.Passed {
+		return fmt.Errorf("%w: %s", ErrGain, o.Decision.Reason)
+	}
+	if o.New.F1 == 0 {
+		o.New.Threshold = 0 // no threshold is the best one where nothing is found
+	}
+	return nil
+}
+
+// look returns what a network finds in the samples that judge.
+func look(ctx context.Context, e models.Engine, n *models.Network, judges []train.Sample) ([]models.Judged, error) {
 	if err := e.Load(n); err != nil {
-		return models.Score{}, err
+		return nil, err
 	}
 	judged := make([]models.Judged, len(judges))
 	for i, s := range judges {
 		outputs, err := e.Head(ctx, s.Features)
 		if err != nil {
-			return models.Score{}, err
+			return nil, err
 		}
 		for _, o := range outputs {
 			for _, v := range o.Data {
 				if v-v != 0 {
-					return models.Score{}, fmt.Errorf("%w: an output is not finite", ErrGain)
+					return nil, fmt.Errorf("%w: an output is not finite", ErrGain)
 				}
 			}
 		}
 		found, err := n.Decode(outputs, lowest)
 		if err != nil {
-			return models.Score{}, err
+			return nil, err
 		}
 		judged[i] = models.Judged{Truth: s.Truth, Found: models.NMS(found, models.DefaultDetectOptions().NMS)}
 	}
-	return models.BestF1(judged, models.MatchIoU), nil
+	return judged, nil
 }

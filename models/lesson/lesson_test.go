@@ -3,6 +3,8 @@ package lesson
 import (
 	"errors"
 	"math/rand/v2"
+	"reflect"
+	"strings"
 	"testing"
 
 	"perigee/models"
@@ -78,6 +80,19 @@ func TestLearn(t *testing.T) {
 	if o.Trained+o.Judged != len(all) || o.Judged == 0 || o.New.F1 < o.Old.F1+0.1 {
 		t.Errorf("learned on %d, judged on %d: F1 %.3f after %.3f", o.Trained, o.Judged, o.New.F1, o.Old.F1)
 	}
+	if d := o.Decision; !d.Passed || d.Low <= course.MinGain || d.Pictures != o.Judged {
+		t.Errorf("decision %+v", d)
+	}
+	again, err := Learn(t.Context(), net, all, course, Means{Engine: engine, Threads: 1})
+	if err != nil || !reflect.DeepEqual(again.Decision, o.Decision) {
+		t.Errorf("the second time: %+v, the first %+v: %v", again, o.Decision, err)
+	}
+	// A gain that is seen, but not sure.
+	unsure := course
+	unsure.MinGain = (o.Decision.Low + o.Decision.Value) / 2
+	if _, err := Learn(t.Context(), net, all, unsure, Means{Engine: engine, Threads: 1}); !errors.Is(err, ErrGain) || !strings.Contains(err.Error(), "surely") {
+		t.Errorf("a gain that is not sure: %v", err)
+	}
 	// Whoever has the delta has the network that was judged.
 	made, err := o.Delta.Apply(net)
 	if err != nil || made.Hash() != o.Network.Hash() || o.Delta.Result != made.Hash() {
@@ -90,6 +105,7 @@ func TestLearn(t *testing.T) {
 	}{
 		"nothing to learn from": {nil, nil, ErrSamples},
 		"nothing to judge":      {all[:1], func(c *payload.Course) { c.HeldOut = 1e-9 }, ErrSamples},
+		"too few to judge":      {all, func(c *payload.Course) { c.HeldOut = 0.05 }, ErrSamples},
 		"too little gained":     {all, func(c *payload.Course) { c.Epochs, c.MinGain = 1, 1 }, ErrGain},
 		"no such rank":          {all, func(c *payload.Course) { c.Rank = train.MaxRank + 1 }, train.ErrOptions},
 	} {
@@ -100,6 +116,32 @@ func TestLearn(t *testing.T) {
 		if _, err := Learn(t.Context(), net, test.samples, c, Means{Engine: engine, Threads: 1}); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", name, err, test.want)
 		}
+	}
+}
+
+// TestNothingFoundNamesNoThreshold lets a lesson pass that asks for no gain, where
+// neither network finds anything: the satellite's own threshold has to hold.
+func TestNothingFoundNamesNoThreshold(t *testing.T) {
+	net := network(t)
+	engine, err := models.NewEngine(net, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	all := samples(t, engine, 48)
+	for i := range all {
+		all[i].Truth[0].Class = 7 // which the network does not know
+	}
+	var judges []train.Sample
+	for _, s := range all[:12] {
+		judges = append(judges, s.Sample)
+	}
+	o := Outcome{Network: net}
+	if err := o.judge(t.Context(), engine, net, judges, rule(payload.Course{MinGain: -1})); err != nil {
+		t.Fatal(err)
+	}
+	if o.New.F1 != 0 || o.New.Threshold != 0 {
+		t.Errorf("F1 %.3f at threshold %v, want 0 at 0", o.New.F1, o.New.Threshold)
 	}
 }
 
