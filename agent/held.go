@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,9 +17,7 @@ import (
 )
 
 // held are the samples that were sent and whose labels have not come yet, a file
-// each. They are bounded by bytes; the oldest go first. A sample whose batch was
-// closed in the moment of a crash may be missing: the ground has it, and a lesson
-// says how many were.
+// each. They are bounded by bytes; the oldest go first.
 type held struct {
 	dir   string
 	disk  durable.Disk
@@ -41,10 +38,8 @@ func heldName(batch uint64, id models.Hash) string { return fmt.Sprintf("%016d-%
 
 // parseHeld returns the sample that a file holds.
 func parseHeld(name string) (id models.Hash, ok bool) {
-	base, isFile := strings.CutSuffix(name, ".cbor")
-	_, digits, _ := strings.Cut(base, "-")
-	n, err := hex.Decode(id[:], []byte(digits[:min(len(digits), 2*len(id))]))
-	return id, isFile && err == nil && n == len(id)
+	_, sample, _ := strings.Cut(name, "-")
+	return parseSample(sample)
 }
 
 // openHeld finds what an earlier run held.

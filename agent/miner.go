@@ -2,11 +2,13 @@ package agent
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,17 +84,23 @@ func readMined(dir string) (mined, error) {
 
 func batchKey(number uint64) string { return fmt.Sprintf("%016d", number) }
 
-// tidy removes samples that the state does not name.
+// tidy holds the samples that the state does not name: those of a batch that was closed
+// when a crash came. One of them may be of a picture that is yet to be looked at again.
 func (m *miner) tidy() error {
 	names, err := m.disk.OpenDir(m.open)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if slices.ContainsFunc(m.state.Open, func(id models.Hash) bool { return sampleName(id) == name }) {
-			continue
+		path := filepath.Join(m.open, name)
+		id, ok := parseSample(name)
+		switch {
+		case !ok:
+			err = m.disk.Remove(path)
+		case !slices.Contains(m.state.Open, id):
+			err = m.held.keep(max(m.state.Batch, 1)-1, id, path)
 		}
-		if err := m.disk.Remove(filepath.Join(m.open, name)); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -100,6 +108,12 @@ func (m *miner) tidy() error {
 }
 
 func sampleName(id models.Hash) string { return fmt.Sprintf("%x.cbor", id[:]) }
+
+func parseSample(name string) (id models.Hash, ok bool) {
+	digits, isFile := strings.CutSuffix(name, ".cbor")
+	n, err := hex.Decode(id[:], []byte(digits[:min(len(digits), 2*len(id))]))
+	return id, isFile && err == nil && n == len(id)
+}
 
 func (m *miner) samplePath(id models.Hash) string { return filepath.Join(m.open, sampleName(id)) }
 

@@ -230,6 +230,36 @@ func TestHeldSamplesAreBounded(t *testing.T) {
 	}
 }
 
+// TestSamplesAreHeldKilledAnywhere stops the satellite before every durable step of
+// sending its samples: it holds them all, once.
+func TestSamplesAreHeldKilledAnywhere(t *testing.T) {
+	for cut := 0; ; cut++ {
+		w := newWorld(t, 3)
+		w.cfg.Training.KeepBytes = 1 << 20
+		done := func() bool { return w.quiet() && w.isTidy() }
+		fuse := agenttest.NewFuse(cut)
+		w.run(fuse, done)
+		where, blown := fuse.Blown()
+		w.runAll(done)
+		h, err := openHeld(w.cfg.DataDir, durable.Disk{}, w.cfg.Training.KeepBytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range w.ids {
+			if _, ok := h.find(labels.KeyOf(id)); !ok {
+				t.Fatalf("cut before %s: sample %v is not held", where, id)
+			}
+		}
+		if left, err := durable.Names(filepath.Join(w.cfg.DataDir, "open")); err != nil || len(left) > 0 || len(h.all) != len(w.ids) {
+			t.Fatalf("cut before %s: %d samples are held, %v are left, %v", where, len(h.all), left, err)
+		}
+		if !blown {
+			t.Logf("%d steps", fuse.Steps())
+			return
+		}
+	}
+}
+
 // TestLessonKilledAnywhere stops the satellite before every durable step of a
 // lesson, and checks that the next run ends the same: the same network, active.
 func TestLessonKilledAnywhere(t *testing.T) {
