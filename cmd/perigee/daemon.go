@@ -18,8 +18,15 @@ import (
 
 // withDaemon runs work with a client of the daemon.
 func (e *env) withDaemon(work func(app.Client) error) error {
+	if e.socket == "" {
+		return usagef("--socket names no socket; leave it out for %s", defaultSocket)
+	}
 	client := apphttp.Dial(e.socket)
-	return errors.Join(work(client), client.Close())
+	err := errors.Join(work(client), client.Close())
+	if errors.Is(err, app.ErrUnreachable) {
+		return fmt.Errorf("%w; name another socket with --socket or PERIGEE_SOCKET", err)
+	}
+	return err
 }
 
 // daemonCommands lists the commands that talk to the daemon and stand alone.

@@ -10,6 +10,7 @@ import (
 	"perigee/bundle/contact"
 	"perigee/bundle/contact/orbit"
 	"perigee/convergence/nodecert"
+	"perigee/testbed/lab"
 )
 
 // Exit codes. They are part of the command line's contract.
@@ -45,7 +46,7 @@ func exitCode(err error) int {
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &parse), errors.As(err, &rule), errors.Is(err, errMalformed), errors.Is(err, nodecert.ErrPEM),
-		errors.Is(err, contact.ErrPlan), errors.Is(err, orbit.ErrElements), errors.Is(err, orbit.ErrSite):
+		errors.Is(err, contact.ErrPlan), errors.Is(err, orbit.ErrElements), errors.Is(err, orbit.ErrSite), errors.Is(err, lab.ErrScenario):
 		return exitMalformed
 	case errors.Is(err, app.ErrUnreachable):
 		return exitUnreachable

@@ -74,17 +74,12 @@ It exits with 1 when the run did not keep what the scenario promises.`,
 func (o *labRun) run(c *cobra.Command, e *env, path string) error {
 	kind, err := lab.KindOf(path)
 	switch {
-	case errors.Is(err, lab.ErrScenario):
-		return usagef("%w", err)
 	case err != nil:
 		return err
 	case kind == lab.KindNetwork:
 		return o.runNetwork(c, e, path)
 	}
 	scenario, err := lab.ReadScenario(path)
-	if errors.Is(err, lab.ErrScenario) {
-		return usagef("%w", err)
-	}
 	if err != nil {
 		return err
 	}
@@ -141,9 +136,6 @@ func (o *labRun) findPaths() (err error) {
 // runNetwork runs a scenario of kind "network".
 func (o *labRun) runNetwork(c *cobra.Command, e *env, path string) error {
 	n, err := lab.ReadNetwork(path)
-	if errors.Is(err, lab.ErrScenario) {
-		return usagef("%w", err)
-	}
 	if err != nil {
 		return err
 	}

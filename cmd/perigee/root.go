@@ -89,6 +89,11 @@ Environment:
 	})
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(commands(e)...)
+	// Cobra makes one that takes any shell for none.
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Args, completion.RunE = cobra.ArbitraryArgs, showOrRefuse
+	}
 	return root
 }
 
@@ -99,20 +104,24 @@ func group(use, short, long string, subs ...*cobra.Command) *cobra.Command {
 		Short: short,
 		Long:  long,
 		Args:  cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			cmd.SuggestionsMinimumDistance = 2
-			hint := "see " + cmd.CommandPath() + " --help"
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = fmt.Sprintf("did you mean %q?", near[0])
-			}
-			return usagef("%s has no command %q; %s", cmd.CommandPath(), args[0], hint)
-		},
+		RunE:  showOrRefuse,
 	}
 	cmd.AddCommand(subs...)
 	return cmd
+}
+
+// showOrRefuse runs a command that only holds others: it shows them, or says that there
+// is none of that name.
+func showOrRefuse(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	hint := "see " + cmd.CommandPath() + " --help"
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf("did you mean %q?", near[0])
+	}
+	return usagef("%s has no command %q; %s", cmd.CommandPath(), args[0], hint)
 }
 
 // exactArgs requires one argument for each name.

@@ -29,7 +29,7 @@ func KindOf(file string) (string, error) {
 		Kind string `toml:"kind"`
 	}
 	if err := toml.Unmarshal(text, &s); err != nil {
-		return "", fmt.Errorf("%w %s: %w", ErrScenario, file, err)
+		return "", misread(file, err)
 	}
 	switch s.Kind {
 	case "", KindLearning:
@@ -52,9 +52,19 @@ func decode(file string, v any) error {
 	case errors.As(err, &strict):
 		return fmt.Errorf("%w %s: unknown keys:\n%s", ErrScenario, file, strict.String())
 	case err != nil:
-		return fmt.Errorf("%w %s: %w", ErrScenario, file, err)
+		return misread(file, err)
 	}
 	return nil
+}
+
+// misread says where in a file something cannot be read.
+func misread(file string, err error) error {
+	var at *toml.DecodeError
+	if !errors.As(err, &at) {
+		return fmt.Errorf("%w %s: %w", ErrScenario, file, err)
+	}
+	row, column := at.Position()
+	return fmt.Errorf("%w %s:%d:%d: %s", ErrScenario, file, row, column, strings.TrimPrefix(at.Error(), "toml: "))
 }
 
 // Rate is a bit rate written as "100 kbit/s".

@@ -113,6 +113,10 @@ func (c *Client) broken(ctx context.Context, err error) error {
 	if errors.As(err, &urlErr) {
 		err = urlErr.Err // the address in it is made up
 	}
+	var dial *net.OpError
+	if errors.As(err, &dial) {
+		err = dial.Err // the socket is named below
+	}
 	switch {
 	case c.alive.Err() != nil:
 		return fmt.Errorf("%w: this client of %s was closed", app.ErrClosed, c.socket)
@@ -121,7 +125,7 @@ func (c *Client) broken(ctx context.Context, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w at %s: %w; join the group that owns the socket", app.ErrUnreachable, c.socket, err)
 	}
-	return fmt.Errorf("%w at %s: %w; is perigeed running with this socket?", app.ErrUnreachable, c.socket, err)
+	return fmt.Errorf("%w at %s: %w; is perigeed running?", app.ErrUnreachable, c.socket, err)
 }
 
 // ask sends a request without a body and reads the JSON answer into result, if
