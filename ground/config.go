@@ -187,7 +187,7 @@ func (c *Config) validate() error {
 	case c.DataDir == "":
 		return errors.New("data_dir is empty: name a folder")
 	case len(c.Satellites) == 0 || len(c.Satellites) > maxSatellites:
-		return fmt.Errorf("%d satellites, want 1 to %d", len(c.Satellites), maxSatellites)
+		return fmt.Errorf("satellites lists %d EIDs, want 1 to %d", len(c.Satellites), maxSatellites)
 	case !(c.Samples.HeldOut > 0 && c.Samples.HeldOut < 1):
 		return fmt.Errorf("samples.held_out is %v, want above 0 and below 1", c.Samples.HeldOut)
 	case c.Samples.Max < 2*c.Train.MaxSamples || c.Samples.Max > maxKept:

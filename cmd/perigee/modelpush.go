@@ -70,7 +70,7 @@ the one whose first step is, and of these the smallest. --steps leaves no choice
 	}
 	f := cmd.Flags()
 	o.flags(f)
-	f.TextVar(&o.to, "to", bundle.EID{}, "`EID` of the satellite's node (required)")
+	eidVar(f, &o.to, "to", "`EID` of the satellite's node (required)")
 	f.StringSliceVar(&o.steps, "steps", nil, "`encodings`, coarse to fine, in place of a choice")
 	f.BoolVar(&o.explain, "explain", false, "show what would be sent and when it is in use, and send nothing")
 	f.StringVar(&o.plan, "plan", "", "`file` of a contact plan, in place of the daemon's")
@@ -78,7 +78,7 @@ the one whose first step is, and of these the smallest. --steps leaves no choice
 	f.Int64Var(&o.queued, "queued", 0, "`bytes` that go first, in place of what the daemon says")
 	f.IntVar(&o.part, "part-bytes", 16<<10, "most `bytes` of a part; short passes make it less")
 	f.DurationVar(&o.lifetime, "lifetime", 7*24*time.Hour, "how long the parts are of use")
-	f.TextVar(&o.priority, "priority", bundle.PriorityNormal, "class of service: `bulk`, normal or expedited")
+	f.TextVar(&o.priority, "priority", bundle.PriorityNormal, "`class` of service: bulk, normal or expedited")
 	return cmd
 }
 

@@ -60,7 +60,7 @@ The exit code is 1 when no reply came.`,
 	f.IntVarP(&opts.count, "count", "c", 4, "`number` of bundles to send")
 	f.DurationVar(&opts.interval, "interval", time.Second, "time from one bundle to the next")
 	f.DurationVar(&opts.timeout, "timeout", time.Minute, "how long to wait for replies after the last bundle")
-	f.TextVar(&opts.priority, "priority", bundle.PriorityExpedited, "class of service: `bulk`, normal or expedited")
+	f.TextVar(&opts.priority, "priority", bundle.PriorityExpedited, "`class` of service: bulk, normal or expedited")
 	return cmd
 }
 

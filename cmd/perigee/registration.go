@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"perigee/bundle"
 	"perigee/bundle/app"
 )
 
@@ -80,6 +79,6 @@ func registrationCommand(e *env, verb, short, long string, change func(context.C
 }
 
 func registrationFlags(cmd *cobra.Command, r *app.Registration) {
-	cmd.Flags().TextVar(&r.Endpoint, "endpoint", bundle.EID{}, "`EID` of the endpoint (required)")
+	eidVar(cmd.Flags(), &r.Endpoint, "endpoint", "`EID` of the endpoint (required)")
 	cmd.Flags().StringVar(&r.Name, "name", "", "`name` of the registration, at an endpoint of many nodes")
 }

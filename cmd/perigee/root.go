@@ -6,7 +6,9 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"perigee/bundle"
 	"perigee/bundle/dtntime"
 )
 
@@ -122,6 +124,13 @@ func showOrRefuse(cmd *cobra.Command, args []string) error {
 		hint = fmt.Sprintf("did you mean %q?", near[0])
 	}
 	return usagef("%s has no command %q; %s", cmd.CommandPath(), args[0], hint)
+}
+
+// eidVar defines a flag for an EID. Its usage says what holds without it, since dtn:none
+// would say that of none.
+func eidVar(f *pflag.FlagSet, eid *bundle.EID, name, usage string) {
+	f.TextVar(eid, name, bundle.EID{}, usage)
+	f.Lookup(name).DefValue = ""
 }
 
 // exactArgs requires one argument for each name.

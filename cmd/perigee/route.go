@@ -64,14 +64,14 @@ Verdicts:
 		RunE: func(cmd *cobra.Command, _ []string) error { return runRouteExplain(cmd.Context(), e, o) },
 	}
 	f := cmd.Flags()
-	f.TextVar(&o.query.To, "to", bundle.EID{}, "`EID` of the destination (required)")
+	eidVar(f, &o.query.To, "to", "`EID` of the destination (required)")
 	f.Var(&o.size, "size", "`size` of the bundle, such as 30MB")
-	f.TextVar(&o.query.Priority, "priority", bundle.PriorityNormal, "class of service: `bulk`, normal or expedited")
-	f.TextVar(&o.lifetime, "lifetime", o.lifetime, "how `long` the bundle is still of use")
+	f.TextVar(&o.query.Priority, "priority", bundle.PriorityNormal, "`class` of service: bulk, normal or expedited")
+	f.TextVar(&o.lifetime, "lifetime", o.lifetime, "`duration` for which the bundle is still of use")
 	f.BoolVar(&o.query.Critical, "critical", false, "the bundle is critical: a copy goes over every neighbour")
 	f.StringVar(&o.plan, "plan", "", "work on the contacts of a `file` instead of asking the daemon; - is standard input")
 	f.Var(&o.form, "form", "`form` of that file: perigee, ion or hdtn")
-	f.TextVar(&o.from, "from", bundle.EID{}, "`node` that the bundle is sent from, with --plan")
+	eidVar(f, &o.from, "from", "`node` that the bundle is sent from, with --plan")
 	f.Var(&o.at, "at", "`time` at which it is sent, with --plan (default now)")
 	_ = cmd.RegisterFlagCompletionFunc("priority", cobra.FixedCompletions([]string{"bulk", "normal", "expedited"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

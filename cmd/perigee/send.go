@@ -56,14 +56,14 @@ its store is full.`,
 		},
 	}
 	f := cmd.Flags()
-	f.TextVar(&opts.to, "to", bundle.EID{}, "`EID` of the destination (required)")
-	f.TextVar(&opts.from, "from", bundle.EID{}, "`EID` of the source, at this node (default its administrative endpoint)")
-	f.TextVar(&opts.reportTo, "report-to", bundle.EID{}, "`EID` that reports go to")
+	eidVar(f, &opts.to, "to", "`EID` of the destination (required)")
+	eidVar(f, &opts.from, "from", "`EID` of the source, at this node (default its administrative endpoint)")
+	eidVar(f, &opts.reportTo, "report-to", "`EID` that reports go to")
 	f.StringSliceVar(&opts.reports, "report", nil, "`events` to report: received, forwarded, delivered, deleted")
 	f.StringSliceVar(&opts.compressed, "report-compressed", nil, "`events` to report in compressed form, many in one signal: those of --report, custody-accepted, custody-refused")
 	f.BoolVar(&opts.custody, "custody", false, "send the bundle under custody: each node keeps it until the next has it safe")
 	f.DurationVar(&opts.lifetime, "lifetime", 24*time.Hour, "how long the bundle is of use")
-	f.TextVar(&opts.priority, "priority", bundle.PriorityNormal, "class of service: `bulk`, normal or expedited")
+	f.TextVar(&opts.priority, "priority", bundle.PriorityNormal, "`class` of service: bulk, normal or expedited")
 	f.Uint64Var(&opts.value, "value", 0, "what the bundle is worth to you, as a `number`: of equal priority, what is worth more a byte goes first")
 	f.BoolVar(&opts.critical, "critical", false, "send a copy over every neighbour that leads there in time; not with --custody")
 	f.BoolVar(&opts.noProgress, "no-progress", false, "show no progress bar on a terminal")
