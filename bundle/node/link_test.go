@@ -231,9 +231,10 @@ func TestHoldCutsNothing(t *testing.T) {
 	for name, byReceiver := range map[string]bool{"by the sender": false, "by the receiver": true} {
 		t.Run(name, func(t *testing.T) {
 			a, b := pair(t, memory(), memory(), true, nil)
-			payload := bytes.Repeat([]byte("perigee "), 1<<20)
+			payload := bytes.Repeat([]byte("perigee "), 4<<20)
 			send(t, a, nodeB.WithService(11), payload, true)
-			eventually(t, "the transfer has begun", func() bool { return status(t, a).Links[0].BytesSent > 100_000 })
+			// More than waits in a session for being read: what nobody reads yet may be refused.
+			eventually(t, "the transfer has begun", func() bool { return status(t, b).Links[0].BytesReceived > 2<<20 })
 			holder, peer := a, nodeB
 			if byReceiver {
 				holder, peer = b, nodeA
