@@ -31,7 +31,7 @@ func TestValidate(t *testing.T) {
 	}
 	for key, spoil := range map[string]func(*Config){
 		"data_dir":                            func(c *Config) { c.DataDir = "" },
-		"0 satellites":                        func(c *Config) { c.Satellites = nil },
+		"satellites lists 0":                  func(c *Config) { c.Satellites = nil },
 		"satellites: ":                        func(c *Config) { c.Satellites = []bundle.EID{satellite(), satellite().WithService(3)} },
 		"samples.held_out":                    func(c *Config) { c.Samples.HeldOut = 0 },
 		"samples.max":                         func(c *Config) { c.Samples.Max = 10 },
