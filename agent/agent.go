@@ -68,6 +68,7 @@ type Agent struct {
 	rand      *rand.Rand
 	log       *slog.Logger
 	disk      durable.Disk
+	commands  chan command // of the operator
 
 	// Made by Run.
 	node     bundle.EID
@@ -95,6 +96,7 @@ func New(cfg Config, parts Parts) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, client: parts.Client, clock: parts.Clock, newEngine: parts.Engine,
 		rand: parts.Rand, log: parts.Log, disk: parts.Disk,
+		commands: make(chan command),
 	}
 	if a.newEngine == nil {
 		a.newEngine = models.NewEngine

@@ -71,6 +71,13 @@ func (a *Agent) keepUpdates(ctx context.Context) error {
 		case o := <-a.offers:
 			o.done <- a.takePart(o.from, o.data)
 			continue
+		case c := <-a.commands:
+			err := a.runner.rollBack(c.reason)
+			c.done <- err
+			if errors.Is(err, errGrave) {
+				return err
+			}
+			continue // returned says whether something was changed
 		case <-a.settled:
 		case <-a.runner.returned:
 		case <-ctx.Done():

@@ -205,6 +205,13 @@ func (s *slots) swap(next flying, from models.Hash, p *probation) error {
 	return s.commit(to)
 }
 
+// hasPrevious tells whether there is a network that flew before.
+func (s *slots) hasPrevious() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.Previous != nil
+}
+
 // errNoOther: there is no network to go back to.
 var errNoOther = errors.New("no network is left to go back to")
 

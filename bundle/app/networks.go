@@ -1,6 +1,8 @@
 package app
 
 import (
+	"context"
+
 	"perigee/bundle"
 	"perigee/bundle/dtntime"
 )
@@ -24,6 +26,15 @@ type Slot struct {
 	// PicturesLeft is how many pictures the active network has yet to look at before
 	// it has proved itself; 0: it has.
 	PicturesLeft uint64 `json:"pictures_left"`
+}
+
+// Satellite is what a client of a daemon can also do where that runs the satellite
+// application.
+type Satellite interface {
+	// RollBack takes the network that flies out of use for a reason, and has the one
+	// before it fly again. It returns once that is durable, and fails with ErrRejected
+	// when there is none, and with ErrNotFound where no satellite application runs.
+	RollBack(ctx context.Context, reason string) error
 }
 
 // OnGround is what the ground application of a node says of its networks.

@@ -25,8 +25,8 @@ func newModel(e *env) *cobra.Command {
 	return group("model", "Look at networks, convert them, and pack and send their changes",
 		`Networks come as Perigee's own model files (.pmodel), as ONNX files (.onnx), and as
 Darknet configurations (.cfg) with weights; changes of networks as delta files
-(.pdelta). Only push and ls need a daemon.`,
-		newModelInspect(e), newModelConvert(e), newModelDelta(e), newModelApply(e), newModelPush(e), newModelLs(e))
+(.pdelta). Only push, ls and rollback need a daemon.`,
+		newModelInspect(e), newModelConvert(e), newModelDelta(e), newModelApply(e), newModelPush(e), newModelLs(e), newModelRollback(e))
 }
 
 // modelSource is a network in files, and where it is to be cut.

@@ -74,12 +74,16 @@ func slotTable(w io.Writer, on *app.OnBoard) {
 		if s.Active {
 			state = "flies" + probationText(s)
 		}
-		update := "-"
-		if s.Update != 0 {
-			update = fmt.Sprint(s.Update)
-		}
-		row(w, s.Slot, shortHash(s.Network), s.Version, update, state)
+		row(w, s.Slot, shortHash(s.Network), s.Version, updateText(s), state)
 	}
+}
+
+// updateText is the number of the update that brought a network.
+func updateText(s app.Slot) string {
+	if s.Update == 0 {
+		return "-"
+	}
+	return fmt.Sprint(s.Update)
 }
 
 func groundTables(w io.Writer, s app.Status) {

@@ -34,9 +34,12 @@ type application struct {
 	// report adds what the application says of itself to the status of the node, at
 	// any time; nil when it says nothing.
 	report func(s *app.Status)
+	// rollBack has the network before fly again; nil when the application flies none.
+	rollBack func(ctx context.Context, reason string) error
 }
 
-// reporting is a client of the node whose status has the applications' reports.
+// reporting is a client of the node whose status has the applications' reports, and
+// which passes on to them what is theirs.
 type reporting struct {
 	app.Client
 	apps []application
@@ -54,6 +57,16 @@ func (r reporting) Status(ctx context.Context) (app.Status, error) {
 		}
 	}
 	return s, nil
+}
+
+// RollBack implements app.Satellite.
+func (r reporting) RollBack(ctx context.Context, reason string) error {
+	for _, a := range r.apps {
+		if a.rollBack != nil {
+			return a.rollBack(ctx, reason)
+		}
+	}
+	return fmt.Errorf("%w: the node runs no satellite application; name the socket of one that does", app.ErrNotFound)
 }
 
 // daemon is what perigeed runs: a node, its socket and its applications.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -160,6 +161,44 @@ func TestStatusHasReports(t *testing.T) {
 	cancel()
 	if err := wait(t, done); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRollBackReachesTheSatellite asks over the socket, with an application that flies
+// networks and without.
+func TestRollBackReachesTheSatellite(t *testing.T) {
+	idle := func(ctx context.Context) error { <-ctx.Done(); return nil }
+	var reasons []string // the daemon answers one request after the other
+	satellite := application{name: "satellite", run: idle, rollBack: func(_ context.Context, reason string) error {
+		reasons = append(reasons, reason)
+		if len(reasons) > 1 {
+			return fmt.Errorf("%w: there is no network before", app.ErrRejected)
+		}
+		return nil
+	}}
+	for _, tt := range []struct {
+		apps []application
+		want []error
+	}{
+		{[]application{{name: "silent", run: idle}, satellite}, []error{nil, app.ErrRejected}},
+		{[]application{{name: "silent", run: idle}}, []error{app.ErrNotFound}},
+	} {
+		d, _, _ := newIdle(t, tt.apps...)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := start(ctx, d)
+		client := apphttp.Dial(d.config.Node.Socket)
+		for _, want := range tt.want {
+			if err := client.RollBack(t.Context(), "sees ships & clouds"); !errors.Is(err, want) {
+				t.Errorf("%d applications: %v, want %v", len(tt.apps), err, want)
+			}
+		}
+		cancel()
+		if err := errors.Join(wait(t, done), client.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(reasons) != 2 || reasons[0] != "sees ships & clouds" {
+		t.Errorf("the application was told %q", reasons)
 	}
 }
 

@@ -20,7 +20,9 @@ func newApplications(c *config, node engine, run engines, log *slog.Logger) ([]a
 		if err != nil {
 			return nil, fmt.Errorf("making the satellite application: %w", err)
 		}
-		apps = append(apps, application{name: "satellite", run: a.Run, report: func(s *app.Status) { s.OnBoard = a.OnBoard() }})
+		apps = append(apps, application{
+			name: "satellite", run: a.Run, report: func(s *app.Status) { s.OnBoard = a.OnBoard() }, rollBack: a.RollBack,
+		})
 	}
 	if c.Ground != nil {
 		g, err := ground.New(*c.Ground, ground.Parts{

@@ -169,6 +169,7 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("GET "+pathPlan, s.limited(s.requests, s.plan))
 	mux.Handle("GET "+pathRoute, s.limited(s.requests, s.explainRoute))
 	mux.Handle("PUT "+pathLink, s.limited(s.requests, s.holdLink))
+	mux.Handle("POST "+pathRollBack, s.limited(s.requests, s.rollBack))
 	mux.Handle("PUT "+pathPlan, s.limited(s.requests, s.setPlan))
 	mux.Handle("DELETE "+pathBundle, s.limited(s.requests, s.remove))
 	mux.Handle("POST "+pathRegistration, s.limited(s.requests, s.register))
