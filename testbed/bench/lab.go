@@ -18,7 +18,7 @@ func labMeasures() []measure {
 	return []measure{{
 		name: "lab.three_stations", what: "a day of real passes over three stations, with daemons: bundles not delivered once, and how passes are used (root)",
 		bars: map[string]bar{"lab.three_stations": {value: limit{0, atMost}}},
-		take: labThreeStations,
+		take: labThreeStations, idle: true,
 	}}
 }
 

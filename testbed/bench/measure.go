@@ -18,7 +18,7 @@ type measure struct {
 	what string // in a few words, for people
 	bars map[string]bar
 	take func(ctx context.Context, b *bench) ([]figure, error)
-	idle bool // it only waits, so those that follow are taken meanwhile
+	idle bool // it waits for a clock, so those that follow are taken meanwhile
 }
 
 // measures lists what is measured in a suite, in the order in which it is; nothing
@@ -26,7 +26,7 @@ type measure struct {
 func measures(suite string) []measure {
 	switch suite {
 	case suiteNode:
-		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), tcpclMeasures(), ltpMeasures(), emuMeasures(), spaceMeasures(), orbitMeasures(), routeMeasures(), schedMeasures(), simMeasures(), labMeasures())
+		return slices.Concat(codecMeasures(), storeMeasures(), nodeMeasures(), tcpclMeasures(), ltpMeasures(), emuMeasures(), spaceMeasures(), orbitMeasures(), routeMeasures(), schedMeasures(), simMeasures(), labMeasures(), growthMeasures())
 	case suiteLearning:
 		return slices.Concat(engineMeasures(), trainMeasures(), deltaMeasures(), labelMeasures(), activateMeasures())
 	}
@@ -133,7 +133,7 @@ type bench struct {
 	profile  string // folder for CPU profiles of the daemons, or empty
 	progress *progress
 
-	simulations map[string]*simulation // the last run of each scenario
+	day *simulation // the last run of scenario24x3
 }
 
 // folder returns a fresh folder for one part of a measure.
