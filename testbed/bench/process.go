@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -52,13 +53,21 @@ func launchBy(ctx context.Context, run command, name, dir, program string, ready
 	// Its own group, so that an interrupt at the terminal reaches only us, and gone
 	// with us whatever happens.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
+	started := make(chan error, 1)
+	go func() { // owned by stop, which waits for it
+		// The kernel takes the end of the thread that started it for ours.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(p.end)
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait() // stop looks at the state
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
-	go func() { // owned by stop, which waits for it
-		_ = p.cmd.Wait() // stop looks at the state
-		close(p.end)
-	}()
 	if err := p.await(ctx, startPatience, ready); err != nil {
 		return nil, errors.Join(err, p.stop())
 	}
