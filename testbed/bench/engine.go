@@ -95,7 +95,11 @@ func engineForward(ctx context.Context, b *bench) (figures []figure, err error) 
 		}
 		figures = append(figures, f)
 	}
-	return figures, nil
+	f, err := b.compareGorgonia(ctx, n, picture)
+	if err != nil {
+		return figures, err
+	}
+	return append(figures, f), nil
 }
 
 func (b *bench) compareEngines(ctx context.Context, name string, r reference, n *models.Network, picture models.Tensor, threads int) (f figure, err error) {
