@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"perigee/bundle/app"
@@ -41,10 +42,12 @@ func (r *runner) rollBack(reason string) error {
 	if !r.slots.hasPrevious() {
 		return fmt.Errorf("%w: there is no network before version %d, %v, to go back to", app.ErrRejected, r.active.Version, r.active.Hash)
 	}
-	slot := r.active.Slot
-	err := r.goBack(reason)
-	if err == nil && r.active.Slot == slot {
-		err = fmt.Errorf("%w: no other network on board can be read, so %v flies on", app.ErrRejected, r.active.Hash)
+	n, err := r.slots.revert(reason)
+	switch {
+	case errors.Is(err, errNoOther):
+		return fmt.Errorf("%w: %v flies on: %w", app.ErrRejected, r.active.Hash, err)
+	case err != nil:
+		return grave(err)
 	}
-	return err
+	return r.takeUp(n)
 }

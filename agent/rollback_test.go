@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"perigee/agent/agenttest"
 	"perigee/agent/durable"
 	"perigee/bundle/app"
+	"perigee/models"
 	"perigee/models/payload"
 )
 
@@ -99,5 +102,26 @@ func TestRollBackToNothing(t *testing.T) {
 	}
 	if now := w.active(); now.Hash != w.base.Hash() || len(w.receipts()) != 0 {
 		t.Errorf("active %+v, receipts %+v", now, w.receipts())
+	}
+}
+
+// TestRefusedRollBackChangesNothing asks for a way back where no other network can be
+// read: the one that flies stays, and on probation.
+func TestRefusedRollBackChangesNothing(t *testing.T) {
+	w := newWorld(t, 0)
+	w.after(w.change(11, 2, nil))
+	before := w.pointer()
+	if before.Probation == nil {
+		t.Fatalf("pointer %+v", before)
+	}
+	if err := os.Truncate(filepath.Join(w.cfg.DataDir, "models", before.Previous.Slot+models.FileExt), 1000); err != nil {
+		t.Fatal(err)
+	}
+	w.cfg.Model = filepath.Join(w.cfg.DataDir, "none.pmodel")
+	if told := w.rollBack(agenttest.NewFuse(-1), w.quiet); !errors.Is(told, app.ErrRejected) {
+		t.Errorf("the operator was told %v", told)
+	}
+	if after := w.pointer(); after.Active != before.Active || after.Probation == nil || after.Previous == nil || len(after.Returns) != 0 {
+		t.Errorf("pointer %+v, before %+v", after, before)
 	}
 }

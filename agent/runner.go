@@ -114,11 +114,18 @@ func (r *runner) run(ctx context.Context, tensor models.Tensor) ([]models.Detect
 // goBack runs the network before the active one again.
 func (r *runner) goBack(reason string) error {
 	n, err := r.slots.goBack(reason)
-	if err == nil && n != nil {
-		err = r.engine.Load(n)
-	}
 	if err != nil {
 		return grave(err)
+	}
+	return r.takeUp(n)
+}
+
+// takeUp runs n, which the slots call active now; nil is what runs already.
+func (r *runner) takeUp(n *models.Network) error {
+	if n != nil {
+		if err := r.engine.Load(n); err != nil {
+			return grave(err)
+		}
 	}
 	r.active = r.slots.active()
 	signal(r.returned)
