@@ -53,6 +53,10 @@ func Open(dir string, o Options) (*Store, error) {
 // Rebuild makes the index of the store in dir again from its log, while no daemon
 // has the store open, and tells what the store then holds. It fails with ErrLocked
 // when one has.
+//
+// The log does not say what was forgotten. So a bundle that left may be remembered
+// again: one that came and left several times by any of these, until the Until that it
+// was given then.
 func Rebuild(dir string, o Options) (store.Stats, error) {
 	s, err := prepare(dir, o)
 	if err != nil {
