@@ -156,7 +156,7 @@ func (s *session) Counters() convergence.Counters {
 
 // Close ends the session. Bundles that have arrived in full are still returned by
 // Receive, and they and those that are being read are waited for; one of which only
-// a part has come, and that Receive has not returned, is refused.
+// a part has come is refused, unless Receive has returned it or is about to.
 func (s *session) Close(ctx context.Context) error {
 	s.mu.Lock()
 	wasOpen := s.err == nil

@@ -218,9 +218,9 @@ func (s *session) dropUnread() {
 }
 
 // refusePartial refuses, for Close, the bundle of which only a part has come, unless
-// Receive has returned it.
+// Receive has returned it. A Receive that waits returns the first that came.
 func (s *session) refusePartial() {
-	if s.arrivals.len() == 0 {
+	if s.arrivals.len() == 0 || s.arrivals.len() == 1 && len(s.receiveSlot) > 0 {
 		return
 	}
 	in := *s.arrivals.at(s.arrivals.len() - 1)
