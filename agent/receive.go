@@ -72,8 +72,8 @@ func (a *Agent) keepUpdates(ctx context.Context) error {
 			o.done <- a.takePart(o.from, o.data)
 			continue
 		case c := <-a.commands:
-			err := a.runner.rollBack(c.reason)
-			c.done <- err
+			done, err := a.runner.rollBack(c.reason)
+			c.done <- outcome{done, err}
 			if errors.Is(err, errGrave) {
 				return err
 			}

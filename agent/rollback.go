@@ -12,7 +12,13 @@ import (
 // updates.
 type command struct {
 	reason string
-	done   chan error // is told what became of it
+	done   chan outcome // is told what became of it
+}
+
+// outcome is what became of a command.
+type outcome struct {
+	app.RolledBack
+	err error
 }
 
 // RollBack takes the network that flies out of use for a reason and has the one before
@@ -20,34 +26,38 @@ type command struct {
 // of it in a receipt, and the update that brought the network has ended. It waits for
 // the picture or the installation that is under way, and for the agent to run. The
 // error wraps app.ErrRejected when there is no network before.
-func (a *Agent) RollBack(ctx context.Context, reason string) error {
-	c := command{toValid(reason), make(chan error, 1)}
+func (a *Agent) RollBack(ctx context.Context, reason string) (app.RolledBack, error) {
+	c := command{toValid(reason), make(chan outcome, 1)}
 	select {
 	case a.commands <- c:
 	case <-ctx.Done():
-		return ctx.Err()
+		return app.RolledBack{}, ctx.Err()
 	}
 	select {
-	case err := <-c.done:
-		return err
+	case o := <-c.done:
+		return o.RolledBack, o.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return app.RolledBack{}, ctx.Err()
 	}
 }
 
 // rollBack runs the network before the active one again, if there is one.
-func (r *runner) rollBack(reason string) error {
+func (r *runner) rollBack(reason string) (done app.RolledBack, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.slots.hasPrevious() {
-		return fmt.Errorf("%w: there is no network before version %d, %v, to go back to", app.ErrRejected, r.active.Version, r.active.Hash)
+		return done, fmt.Errorf("%w: there is no network before version %d, %v, to go back to", app.ErrRejected, r.active.Version, r.active.Hash)
 	}
+	done.Was = r.active.report()
 	n, err := r.slots.revert(reason)
 	switch {
 	case errors.Is(err, errNoOther):
-		return fmt.Errorf("%w: %v flies on: %w", app.ErrRejected, r.active.Hash, err)
+		return done, fmt.Errorf("%w: %v flies on: %w", app.ErrRejected, r.active.Hash, err)
 	case err != nil:
-		return grave(err)
+		return done, grave(err)
 	}
-	return r.takeUp(n)
+	err = r.takeUp(n)
+	done.Flies = r.active.report()
+	done.Flies.Active = true
+	return done, err
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,7 +11,6 @@ import (
 	"testing"
 
 	"perigee/agent/agenttest"
-	"perigee/agent/durable"
 	"perigee/bundle/app"
 	"perigee/models"
 	"perigee/models/payload"
@@ -20,28 +20,23 @@ import (
 // the operator was told what became of it, which is returned.
 func (w *world) rollBack(fuse *agenttest.Fuse, done func() bool) (told error) {
 	w.t.Helper()
-	client := w.mission.Open(satellite(), fuse)
-	defer client.Close()
-	a, err := New(w.cfg, Parts{Client: client, Clock: w.mission.Clock, Disk: durable.Disk{Before: fuse.Step}, Log: w.log, Engine: w.engine})
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	var answered atomic.Bool
-	run := func(ctx context.Context) error {
+	w.runAs(fuse, func(a *Agent, ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
 		answer := make(chan error, 1)
 		go func() {
-			answer <- a.RollBack(ctx, "too many clouds")
+			swapped, err := a.RollBack(ctx, "too many clouds")
+			if err == nil && (swapped.Was.Update != 11 || swapped.Flies.Network != w.base.Hash().String() || !swapped.Flies.Active) {
+				err = fmt.Errorf("the operator was told of %+v", swapped)
+			}
+			answer <- err
 			answered.Store(true)
 		}()
 		err := a.Run(ctx)
 		cancel()
 		told = <-answer
 		return err
-	}
-	if err := w.mission.Drive(w.t.Context(), fuse, run, func() bool { return answered.Load() && done() }); err != nil {
-		w.t.Fatalf("%v; %+v", err, w.receipts())
-	}
+	}, func() bool { return answered.Load() && done() })
 	return told
 }
 

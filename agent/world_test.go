@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"crypto/ed25519"
 	"log/slog"
 	"path/filepath"
@@ -56,13 +57,19 @@ func newWorld(t *testing.T, pictures int) *world {
 // run runs the agent until done, or until the fuse blows.
 func (w *world) run(fuse *agenttest.Fuse, done func() bool) {
 	w.t.Helper()
+	w.runAs(fuse, (*Agent).Run, done)
+}
+
+// runAs is run with whoever runs the agent.
+func (w *world) runAs(fuse *agenttest.Fuse, how func(*Agent, context.Context) error, done func() bool) {
+	w.t.Helper()
 	client := w.mission.Open(satellite(), fuse)
 	defer client.Close()
 	a, err := New(w.cfg, Parts{Client: client, Clock: w.mission.Clock, Disk: durable.Disk{Before: fuse.Step}, Log: w.log, Engine: w.engine})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.mission.Drive(w.t.Context(), fuse, a.Run, done); err != nil {
+	if err := w.mission.Drive(w.t.Context(), fuse, func(ctx context.Context) error { return how(a, ctx) }, done); err != nil {
 		w.t.Fatalf("%v; %+v", err, w.receipts())
 	}
 }

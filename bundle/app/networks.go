@@ -34,7 +34,13 @@ type Satellite interface {
 	// RollBack takes the network that flies out of use for a reason, and has the one
 	// before it fly again. It returns once that is durable, and fails with ErrRejected
 	// when there is none, and with ErrNotFound where no satellite application runs.
-	RollBack(ctx context.Context, reason string) error
+	RollBack(ctx context.Context, reason string) (RolledBack, error)
+}
+
+// RolledBack is what flew and what flies in its place.
+type RolledBack struct {
+	Was   Slot `json:"was"`
+	Flies Slot `json:"flies"`
 }
 
 // OnGround is what the ground application of a node says of its networks.

@@ -35,7 +35,7 @@ type application struct {
 	// any time; nil when it says nothing.
 	report func(s *app.Status)
 	// rollBack has the network before fly again; nil when the application flies none.
-	rollBack func(ctx context.Context, reason string) error
+	rollBack func(ctx context.Context, reason string) (app.RolledBack, error)
 }
 
 // reporting is a client of the node whose status has the applications' reports, and
@@ -60,13 +60,13 @@ func (r reporting) Status(ctx context.Context) (app.Status, error) {
 }
 
 // RollBack implements app.Satellite.
-func (r reporting) RollBack(ctx context.Context, reason string) error {
+func (r reporting) RollBack(ctx context.Context, reason string) (app.RolledBack, error) {
 	for _, a := range r.apps {
 		if a.rollBack != nil {
 			return a.rollBack(ctx, reason)
 		}
 	}
-	return fmt.Errorf("%w: the node runs no satellite application; name the socket of one that does", app.ErrNotFound)
+	return app.RolledBack{}, fmt.Errorf("%w: the node runs no satellite application; name the socket of one that does", app.ErrNotFound)
 }
 
 // daemon is what perigeed runs: a node, its socket and its applications.

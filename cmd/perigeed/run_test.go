@@ -168,13 +168,14 @@ func TestStatusHasReports(t *testing.T) {
 // networks and without.
 func TestRollBackReachesTheSatellite(t *testing.T) {
 	idle := func(ctx context.Context) error { <-ctx.Done(); return nil }
+	swapped := app.RolledBack{Was: app.Slot{Slot: "b", Version: 2, Update: 11}, Flies: app.Slot{Slot: "a", Active: true}}
 	var reasons []string // the daemon answers one request after the other
-	satellite := application{name: "satellite", run: idle, rollBack: func(_ context.Context, reason string) error {
+	satellite := application{name: "satellite", run: idle, rollBack: func(_ context.Context, reason string) (app.RolledBack, error) {
 		reasons = append(reasons, reason)
 		if len(reasons) > 1 {
-			return fmt.Errorf("%w: there is no network before", app.ErrRejected)
+			return app.RolledBack{}, fmt.Errorf("%w: there is no network before", app.ErrRejected)
 		}
-		return nil
+		return swapped, nil
 	}}
 	for _, tt := range []struct {
 		apps []application
@@ -188,8 +189,9 @@ func TestRollBackReachesTheSatellite(t *testing.T) {
 		done := start(ctx, d)
 		client := apphttp.Dial(d.config.Node.Socket)
 		for _, want := range tt.want {
-			if err := client.RollBack(t.Context(), "sees ships & clouds"); !errors.Is(err, want) {
-				t.Errorf("%d applications: %v, want %v", len(tt.apps), err, want)
+			done, err := client.RollBack(t.Context(), "sees ships & clouds")
+			if !errors.Is(err, want) || (err == nil) != (done == swapped) {
+				t.Errorf("%d applications: %+v, %v, want %v", len(tt.apps), done, err, want)
 			}
 		}
 		cancel()

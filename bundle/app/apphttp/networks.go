@@ -18,14 +18,15 @@ func (s *Server) rollBack(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return fmt.Errorf("%w: no satellite application runs here", app.ErrNotFound)
 	}
-	if err := satellite.RollBack(r.Context(), r.URL.Query().Get("reason")); err != nil {
+	done, err := satellite.RollBack(r.Context(), r.URL.Query().Get("reason"))
+	if err != nil {
 		return err
 	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return s.answer(w, done)
 }
 
 // RollBack implements app.Satellite.
-func (c *Client) RollBack(ctx context.Context, reason string) error {
-	return c.ask(ctx, http.MethodPost, pathRollBack, url.Values{"reason": {reason}}, nil)
+func (c *Client) RollBack(ctx context.Context, reason string) (done app.RolledBack, err error) {
+	err = c.ask(ctx, http.MethodPost, pathRollBack, url.Values{"reason": {reason}}, &done)
+	return done, err
 }
