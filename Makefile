@@ -8,6 +8,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TOOL    := go tool -modfile=.ci/tools.mod
 SOURCES := *.go agent bundle cmd convergence ground models testbed
 
+GOTEST    ?= go test
 FUZZTIME  ?= 60s
 BENCH     ?= .
 ONLY      ?=
@@ -25,8 +26,8 @@ build: ## build the programs into bin/
 	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 .PHONY: test
-test: ## run the tests, in random order
-	go test -shuffle=on ./...
+test: ## run the tests, in random order (GOTEST=what runs them)
+	$(GOTEST) -shuffle=on ./...
 
 .PHONY: test-power
 test-power: ## cut the power of disks under two daemons (root; CUTS=30, SEED=the time)
