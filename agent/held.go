@@ -34,7 +34,9 @@ type heldSample struct {
 	size int64
 }
 
-func heldName(batch uint64, id models.Hash) string { return fmt.Sprintf("%016d-%x.cbor", batch, id[:]) }
+func heldName(batch uint64, id models.Hash) string {
+	return fmt.Sprintf("%016d-%s.cbor", batch, id.Digits())
+}
 
 // parseHeld returns the sample that a file holds.
 func parseHeld(name string) (id models.Hash, ok bool) {

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -107,12 +106,12 @@ func (m *miner) tidy() error {
 	return nil
 }
 
-func sampleName(id models.Hash) string { return fmt.Sprintf("%x.cbor", id[:]) }
+func sampleName(id models.Hash) string { return id.Digits() + ".cbor" }
 
 func parseSample(name string) (id models.Hash, ok bool) {
 	digits, isFile := strings.CutSuffix(name, ".cbor")
-	n, err := hex.Decode(id[:], []byte(digits[:min(len(digits), 2*len(id))]))
-	return id, isFile && err == nil && n == len(id)
+	id, ok = models.ParseDigits(digits)
+	return id, isFile && ok
 }
 
 func (m *miner) samplePath(id models.Hash) string { return filepath.Join(m.open, sampleName(id)) }

@@ -113,7 +113,7 @@ func (m *miner) announce(next mined, s payload.Sample) error {
 	if err := m.shelf.put(s.ID, data, m.clock.Now()); err != nil {
 		return err
 	}
-	l, err := m.previews.writeValued(fmt.Sprintf("%x", s.ID[:]), 1, uint64(s.Worth), m.preview)
+	l, err := m.previews.writeValued(s.ID.Digits(), 1, uint64(s.Worth), m.preview)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (a *Agent) takeRequest(r *payload.Request) error {
 		if b, err := payload.DecodeSampleBatch(data); err == nil {
 			worth = worthOf(b.Samples)
 		}
-		l, err := m.answers.writeValued(fmt.Sprintf("%x", id[:]), 1, worth, data)
+		l, err := m.answers.writeValued(id.Digits(), 1, worth, data)
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,18 +26,14 @@ type waiting struct {
 	size  int64
 }
 
-func (p waiting) name() string { return fmt.Sprintf("%016x-%x.cbor", uint64(p.since), p.id[:]) }
+func (p waiting) name() string { return fmt.Sprintf("%016x-%s.cbor", uint64(p.since), p.id.Digits()) }
 
 func parseWaiting(name string) (p waiting, ok bool) {
 	since, rest, _ := strings.Cut(strings.TrimSuffix(name, ".cbor"), "-")
 	at, err := strconv.ParseUint(since, 16, 64)
-	id, bad := hex.DecodeString(rest)
-	if err != nil || bad != nil || len(id) != len(p.id) {
-		return waiting{}, false
-	}
 	p.since = dtntime.Time(at)
-	copy(p.id[:], id)
-	return p, p.name() == name
+	p.id, ok = models.ParseDigits(rest)
+	return p, ok && err == nil && p.name() == name
 }
 
 // shelf is the samples whose pictures wait on board, each a file. Those that have

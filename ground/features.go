@@ -27,7 +27,7 @@ var errPicture = errors.New("unusable picture")
 // then kept in a folder.
 func (g *Ground) featuresOf(ctx context.Context, e models.Engine, id models.Hash) (models.Features, error) {
 	cache := train.FeatureCache{Dir: g.path("features")}
-	return cache.Features(ctx, e, hexName(id), func() (models.Tensor, error) {
+	return cache.Features(ctx, e, id.Digits(), func() (models.Tensor, error) {
 		data, err := g.library.picture(id)
 		if err != nil {
 			return models.Tensor{}, fmt.Errorf("%w: %w", errPicture, err)

@@ -78,11 +78,9 @@ func openLibrary(dir string, disk durable.Disk, most int, log *slog.Logger) (*li
 	return l, nil
 }
 
-func (l *library) picturePath(id models.Hash) string { return filepath.Join(l.dir, hexName(id)+".jpg") }
+func (l *library) picturePath(id models.Hash) string { return filepath.Join(l.dir, id.Digits()+".jpg") }
 
-func (l *library) recordPath(id models.Hash) string { return filepath.Join(l.dir, hexName(id)+".json") }
-
-func hexName(h models.Hash) string { return fmt.Sprintf("%x", h[:]) }
+func (l *library) recordPath(id models.Hash) string { return filepath.Join(l.dir, id.Digits()+".json") }
 
 // add keeps a sample, and says whether it is new. busy tells which samples may
 // not make room.

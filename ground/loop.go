@@ -92,7 +92,7 @@ func (g *Ground) path(parts ...string) string {
 }
 
 func (g *Ground) modelPath(h models.Hash) string {
-	return g.path("models", hexName(h)+models.FileExt)
+	return g.path("models", h.Digits()+models.FileExt)
 }
 
 func (g *Ground) recall() error {

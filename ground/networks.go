@@ -1,7 +1,6 @@
 package ground
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,8 +39,8 @@ func (g *Ground) keptNetworks() ([]app.Kept, error) {
 	}
 	for _, name := range names {
 		digits, isModel := strings.CutSuffix(name, models.FileExt)
-		hash, err := hex.DecodeString(digits)
-		if !isModel || err != nil || len(hash) != len(models.Hash{}) {
+		hash, ok := models.ParseDigits(digits)
+		if !isModel || !ok {
 			continue // the head that is being trained, or a stranger's
 		}
 		info, err := os.Stat(g.path("models", name))
@@ -51,7 +50,7 @@ func (g *Ground) keptNetworks() ([]app.Kept, error) {
 		if err != nil {
 			return kept, err
 		}
-		kept = append(kept, app.Kept{Network: models.Hash(hash).String(), Bytes: info.Size()})
+		kept = append(kept, app.Kept{Network: hash.String(), Bytes: info.Size()})
 	}
 	return kept, nil
 }

@@ -89,7 +89,7 @@ func openPreviews(dir string, disk durable.Disk, most int, log *slog.Logger) (*p
 }
 
 func (p *previews) path(id models.Hash, ext string) string {
-	return filepath.Join(p.dir, hexName(id)+ext)
+	return filepath.Join(p.dir, id.Digits()+ext)
 }
 
 func (p *previews) find(id models.Hash) *preview {

@@ -131,7 +131,7 @@ func TestGoneIsNotAskedForAgain(t *testing.T) {
 	w.downlink(serviceSamples, gone)
 	w.runAll(func() bool {
 		var one preview
-		found, err := durable.ReadJSON(filepath.Join(w.cfg.DataDir, "previews", hexName(p.Sample.ID)+".json"), maxRecord, &one)
+		found, err := durable.ReadJSON(filepath.Join(w.cfg.DataDir, "previews", p.Sample.ID.Digits()+".json"), maxRecord, &one)
 		return found && err == nil && one.Gone
 	})
 	before := asked()

@@ -2,7 +2,6 @@ package ground
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"slices"
@@ -18,7 +17,7 @@ import (
 // from which network to which it leads, so the folder is a map of ways between
 // networks that satellites may fly.
 func (g *Ground) deltaPath(base, result models.Hash) string {
-	return g.path("deltas", hexName(base)+"-"+hexName(result)+delta.FileExt)
+	return g.path("deltas", base.Digits()+"-"+result.Digits()+delta.FileExt)
 }
 
 // edges returns the deltas that are kept.
@@ -45,12 +44,10 @@ func (g *Ground) edges() ([]delta.Edge, error) {
 
 func parseEdge(name string) (e delta.Edge, ok bool) {
 	base, result, _ := strings.Cut(strings.TrimSuffix(name, delta.FileExt), "-")
-	if len(base) != 2*len(e.Base) || len(result) != 2*len(e.Result) {
-		return e, false
-	}
-	_, errBase := hex.Decode(e.Base[:], []byte(base))
-	_, errResult := hex.Decode(e.Result[:], []byte(result))
-	return e, errBase == nil && errResult == nil
+	var okBase, okResult bool
+	e.Base, okBase = models.ParseDigits(base)
+	e.Result, okResult = models.ParseDigits(result)
+	return e, okBase && okResult
 }
 
 // address chooses for every satellite the steps that lead from what it flies to the

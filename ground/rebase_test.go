@@ -70,7 +70,7 @@ func TestRebase(t *testing.T) {
 			if s.Base != first.Model || len(s.Targets) != 2 || s.Targets[1].Base != w.base.Hash() {
 				t.Fatalf("round %+v", s)
 			}
-			second, err := models.ReadFile(filepath.Join(w.cfg.DataDir, "models", hexName(first.Model)+models.FileExt))
+			second, err := models.ReadFile(filepath.Join(w.cfg.DataDir, "models", first.Model.Digits()+models.FileExt))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -47,7 +47,7 @@ func (p *pair) checkTaught() {
 	if r.Outcome != OutcomeDeployed || r.Model != active.Active.Hash || r.Version != active.Active.Version || r.Model == p.base.Hash() || r.DeltaBytes == 0 {
 		p.t.Errorf("round %+v, the satellite flies %+v", r, active)
 	}
-	here, err := models.ReadFile(filepath.Join(p.cfg.DataDir, "models", hexName(r.Model)+models.FileExt))
+	here, err := models.ReadFile(filepath.Join(p.cfg.DataDir, "models", r.Model.Digits()+models.FileExt))
 	if err != nil || here.Hash() != r.Model {
 		p.t.Errorf("the ground does not have %v: %v", r.Model, err)
 	}

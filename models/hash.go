@@ -22,22 +22,33 @@ func HashBytes(data []byte) Hash { return sha256.Sum256(data) }
 
 // ParseHash reads the text form "sha256:" and 64 hexadecimal digits.
 func ParseHash(text string) (Hash, error) {
-	var h Hash
 	digits, ok := strings.CutPrefix(text, hashPrefix)
-	if !ok || len(digits) != hex.EncodedLen(len(h)) {
+	h, valid := ParseDigits(digits)
+	if !ok || !valid {
 		return Hash{}, fmt.Errorf("parse hash %.80q: want %q and %d hexadecimal digits", text, hashPrefix, hex.EncodedLen(len(h)))
 	}
-	if _, err := hex.Decode(h[:], []byte(digits)); err != nil {
-		return Hash{}, fmt.Errorf("parse hash %.80q: %w", text, err)
-	}
 	return h, nil
+}
+
+// ParseDigits reads what Digits returned.
+func ParseDigits(digits string) (h Hash, ok bool) {
+	if len(digits) != hex.EncodedLen(len(h)) {
+		return Hash{}, false
+	}
+	if _, err := hex.Decode(h[:], []byte(digits)); err != nil {
+		return Hash{}, false
+	}
+	return h, true
 }
 
 // IsZero reports whether h names nothing.
 func (h Hash) IsZero() bool { return h == Hash{} }
 
 // String returns "sha256:" and 64 hexadecimal digits.
-func (h Hash) String() string { return hashPrefix + hex.EncodeToString(h[:]) }
+func (h Hash) String() string { return hashPrefix + h.Digits() }
+
+// Digits returns the 64 hexadecimal digits, for names of files.
+func (h Hash) Digits() string { return hex.EncodeToString(h[:]) }
 
 // Short returns the first 12 hexadecimal digits, enough for people to tell
 // networks apart.

@@ -10,7 +10,6 @@ package record
 import (
 	"bytes"
 	"cmp"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,7 +77,7 @@ type Book struct {
 }
 
 // fileName has the time first, so that names are in its order.
-func fileName(e *Entry) string { return fmt.Sprintf("%016x-%x.json", uint64(e.Seen), e.ID[:]) }
+func fileName(e *Entry) string { return fmt.Sprintf("%016x-%s.json", uint64(e.Seen), e.ID.Digits()) }
 
 func parseName(name string) (id models.Hash, ok bool) {
 	base, ok := strings.CutSuffix(name, ".json")
@@ -86,15 +85,10 @@ func parseName(name string) (id models.Hash, ok bool) {
 	if !ok || !cut || len(at) != 16 {
 		return id, false
 	}
-	raw, err := hex.DecodeString(digits)
-	if err != nil || len(raw) != len(id) {
-		return id, false
-	}
 	if _, err := strconv.ParseUint(at, 16, 64); err != nil {
 		return id, false
 	}
-	copy(id[:], raw)
-	return id, true
+	return models.ParseDigits(digits)
 }
 
 // Open opens the record in the folder dir, which it makes if need be, for at most
@@ -218,7 +212,7 @@ func objectsText(v *Verdict) []byte {
 // Read returns what the record in a folder says of a picture. It may be called by
 // any process. An error that wraps ErrUnknown says that it is not there.
 func Read(dir string, id models.Hash) (Entry, error) {
-	paths, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf("????????????????-%x.json", id[:])))
+	paths, err := filepath.Glob(filepath.Join(dir, "????????????????-"+id.Digits()+".json"))
 	if err != nil || len(paths) == 0 {
 		return Entry{}, fmt.Errorf("%w: %v", ErrUnknown, id)
 	}
