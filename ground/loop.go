@@ -27,6 +27,8 @@ type state struct {
 	Version  uint64 `json:"version"`  // that the running or coming round makes
 	Consumed uint64 `json:"consumed"` // label number up to which samples had their round
 	Learned  uint64 `json:"learned"`  // likewise, a round whose network was deployed
+	// Taught is likewise, by satellite, what was in a lesson for it.
+	Taught map[bundle.EID]uint64 `json:"taught,omitempty"`
 
 	// Of the running round.
 	Base models.Hash `json:"base"`
@@ -240,7 +242,7 @@ func (g *Ground) begin(s sides, last uint64) error {
 	g.log.Info("round begins", "version", g.state.Version,
 		"learn", len(s.Learn), "replay", len(s.Replay), "check", len(s.Check), "judge", len(s.Judge), "base", base)
 	return g.save(state{
-		Stage: StageFeatures, Version: g.state.Version, Consumed: last, Learned: g.state.Learned, Base: base, sides: s,
+		Stage: StageFeatures, Version: g.state.Version, Consumed: last, Learned: g.state.Learned, Base: base, sides: s, Taught: g.state.Taught,
 		Announced: g.state.Announced, Rounds: g.state.Rounds,
 	})
 }
@@ -277,7 +279,7 @@ func (g *Ground) endRound(outcome, reason string) error {
 	}
 	return g.save(state{
 		Stage: StageCollect, Version: now.Version + 1, Consumed: now.Consumed, Learned: learned,
-		Announced: now.Announced, Rounds: rounds,
+		Taught: now.Taught, Announced: now.Announced, Rounds: rounds,
 	})
 }
 

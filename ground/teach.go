@@ -11,32 +11,38 @@ import (
 	"perigee/models"
 	"perigee/models/delta"
 	"perigee/models/labels"
+	"perigee/models/lesson"
 	"perigee/models/payload"
 )
 
-// fewestTaught is how many samples of a satellite make a lesson for it.
-const fewestTaught = 2
-
 // beginLesson begins a round in which labels go up and nothing else: to each
 // satellite those of its own samples, as far as they are new, for whatever it flies.
-// There is nothing to train or to judge here.
+// What does not make a lesson yet waits for the next round. There is nothing to train
+// or to judge here.
 func (g *Ground) beginLesson(last uint64) error {
 	now := &g.state
 	next := state{
 		Version: now.Version, Consumed: last, Learned: now.Learned, Announced: now.Announced, Rounds: now.Rounds,
 		Stage: StageSend, Lesson: true, Update: uint64(g.clock.Now()), PartBytes: g.cfg.Send.PartBytes,
+		Taught: make(map[bundle.EID]uint64),
 	}
 	for _, sat := range g.roster.snapshot() {
-		ids := g.library.freshOf(sat.Node, now.Consumed, g.cfg.Train.MaxSamples)
-		if len(ids) < fewestTaught {
+		taught, known := now.Taught[sat.Node]
+		if !known {
+			taught = now.Consumed
+		}
+		ids := g.library.freshOf(sat.Node, taught, g.cfg.Train.MaxSamples)
+		if !g.isLesson(ids) {
+			next.Taught[sat.Node] = taught
 			continue
 		}
+		next.Taught[sat.Node] = last
 		next.Learn = append(next.Learn, ids...)
 		next.Targets = append(next.Targets, target{Node: sat.Node, Base: sat.Active})
 		next.Version = max(next.Version, sat.Version+1)
 	}
 	if len(next.Targets) == 0 {
-		g.state.Consumed = last
+		g.state.Consumed, g.state.Taught = last, next.Taught
 		return g.endRound(OutcomeNotDeployed, "no satellite has enough labelled samples of its own")
 	}
 	next.Base = next.Targets[0].Base
@@ -51,6 +57,17 @@ func (g *Ground) beginLesson(last uint64) error {
 	}
 	g.log.Info("round begins", "version", next.Version, "strategy", g.cfg.Strategy, "samples", len(next.Learn), "satellites", len(next.Targets), "size", next.Bytes)
 	return g.save(next)
+}
+
+// isLesson tells whether samples are enough for a lesson.
+func (g *Ground) isLesson(ids []models.Hash) bool {
+	judge := 0
+	for _, id := range ids {
+		if isHeldOut(id, g.cfg.Samples.HeldOut) {
+			judge++
+		}
+	}
+	return lesson.Suffices(len(ids)-judge, judge, g.cfg.Samples.HeldOut)
 }
 
 // lessonFor makes the lesson of a target of a round, the same each time. It is cut so that a

@@ -11,6 +11,7 @@ import (
 	"perigee/agent/agenttest"
 	"perigee/agent/durable"
 	"perigee/bundle"
+	"perigee/bundle/dtntime"
 	"perigee/models"
 	"perigee/models/labels"
 	"perigee/models/payload"
@@ -103,23 +104,54 @@ func TestLessonsAreOfOwnSamples(t *testing.T) {
 	if n := len(w.mission.SentTo(bundle.IPN(3, 0).WithService(serviceLessons))); n != 0 {
 		t.Errorf("%d parts of a lesson about another's samples", n)
 	}
-	pictures := 0
 	sent := w.mission.SentTo(satellite().WithService(serviceLessons))
+	if pictures := w.taughtIn(sent); pictures != 24 || len(sent) < 2 {
+		t.Errorf("labels of %d pictures in %d parts", pictures, len(sent))
+	}
+}
+
+// taughtIn checks the parts of a lesson for what is launched, and returns of how many
+// pictures the labels are.
+func (w *world) taughtIn(sent []agenttest.Sent) (pictures int) {
+	w.t.Helper()
 	for _, s := range sent {
 		l, err := payload.DecodeLesson(s.Payload)
 		if err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 		if !s.Out.Custody || l.Base != w.base.Hash() || int(l.Parts) != len(sent) || len(l.Labels) > w.cfg.Send.PartBytes {
-			t.Errorf("lesson %+v", l)
+			w.t.Errorf("lesson %+v", l)
 		}
 		got, err := labels.Unpack(l.Labels)
 		if err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 		pictures += len(got)
 	}
-	if pictures != 24 || len(sent) < 2 {
-		t.Errorf("labels of %d pictures in %d parts", pictures, len(sent))
+	return pictures
+}
+
+// TestSamplesWaitForALesson has a satellite that has sent too few samples for a lesson
+// when another is taught: they are in the lesson that it gets later.
+func TestSamplesWaitForALesson(t *testing.T) {
+	w := newWorld(t, 60)
+	other := bundle.IPN(3, 0)
+	w.cfg.Strategy, w.cfg.Samples.HeldOut, w.cfg.Trigger.Condition.Threshold = StrategyLabels, 0.5, 30
+	w.cfg.Satellites = append(w.cfg.Satellites, other)
+	w.downlink(serviceSamples, w.batch(0, 0, 24))
+	w.mission.Inject(other, station().WithService(serviceSamples), w.batch(0, 24, 30))
+	w.cfg.Send.ReceiptTimeout = dtntime.Millisecond // nobody answers
+	w.runAll(w.rounds(1))
+	first := w.mission.SentTo(satellite().WithService(serviceLessons))
+	if n := w.taughtIn(first); n != 24 || len(w.mission.SentTo(other.WithService(serviceLessons))) != 0 {
+		t.Fatalf("labels of %d pictures for the one, some for the other", n)
+	}
+	w.mission.Inject(other, station().WithService(serviceSamples), w.batch(1, 30, 60))
+	w.runAll(w.rounds(2))
+	if n := w.taughtIn(w.mission.SentTo(other.WithService(serviceLessons))); n != 36 {
+		t.Errorf("labels of %d pictures, want all 36 of the satellite", n)
+	}
+	if n := len(w.mission.SentTo(satellite().WithService(serviceLessons))); n != len(first) {
+		t.Errorf("%d parts for a satellite that has sent nothing new", n-len(first))
 	}
 }

@@ -48,6 +48,12 @@ func HeldOut(id models.Hash, share float64) bool {
 	return float64(binary.BigEndian.Uint64(id[:8]))/math.MaxUint64 < share
 }
 
+// Suffices tells whether so many samples to learn from and so many held out make a
+// lesson: what judges must be able to tell a gain from luck, unless none are held out.
+func Suffices(learn, judge int, share float64) bool {
+	return learn > 0 && (share == 0 || judge >= gate.DefaultRule().Pictures)
+}
+
 // Means are what a satellite lends to a lesson.
 type Means struct {
 	Engine     models.Engine // of the lesson's own: its network is replaced
@@ -89,7 +95,7 @@ func Learn(ctx context.Context, net *models.Network, samples []Sample, course pa
 		}
 	}
 	r := rule(course)
-	if few := course.HeldOut > 0 && len(judges) < r.Pictures; few || len(data.Learn) == 0 {
+	if !Suffices(len(data.Learn), len(judges), course.HeldOut) {
 		return nil, fmt.Errorf("%w: %d to learn from, %d to judge; want at least 1 and %d, or none held out", ErrSamples, len(data.Learn), len(judges), r.Pictures)
 	}
 	trained, err := train.Head(ctx, net, data, train.Options{
