@@ -240,9 +240,6 @@ func (e *env) openPayload(ctx context.Context, name string) (io.ReadCloser, int6
 		if err != nil {
 			return nil, 0, errors.Join(fmt.Errorf("open payload: %w", err), f.Close())
 		}
-		if info.IsDir() {
-			return nil, 0, errors.Join(usagef("payload %s is a folder; name a file", name), f.Close())
-		}
 		if info.Mode().IsRegular() {
 			return f, info.Size(), nil
 		}

@@ -17,6 +17,9 @@ func (e *env) openInput(name string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open input: %w", err)
 	}
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, errors.Join(usagef("%s is a folder; name a file", name), f.Close())
+	}
 	return f, nil
 }
 

@@ -94,9 +94,6 @@ func runSend(ctx context.Context, e *env, client app.Client, opts sendOptions) e
 		if err != nil {
 			return fmt.Errorf("send: %w", err)
 		}
-		if info.IsDir() {
-			return usagef("send: %s is a folder; name a file", opts.file)
-		}
 		if info.Mode().IsRegular() {
 			out.Length = info.Size()
 		}

@@ -102,6 +102,9 @@ func TestMistakes(t *testing.T) {
 	if code, _, stderr := check(t, write(t, "good.toml", good)); code != exitDone {
 		t.Fatalf("the good configuration: %s", stderr)
 	}
+	if code, _, stderr := check(t, write(t, "mark.toml", "\ufeff"+good)); code != exitDone {
+		t.Fatalf("with a byte order mark: %s", stderr)
+	}
 	tests := []struct {
 		name, old, new string
 		want           []string // in the message
@@ -239,7 +242,7 @@ func TestBadPlanNamesItsLine(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{{}, {"--check"}, {"--config"}, {"--nonsense"}, {"--config", "/nowhere/x.toml"}, {"extra", "--config", "x"}} {
 		var out, err bytes.Buffer
-		if code := execute(t.Context(), args, nil, &out, &err); code != exitUsage || err.Len() == 0 {
+		if code := execute(t.Context(), args, nil, &out, &err); code != exitUsage || !strings.Contains(err.String(), "see perigeed --help") {
 			t.Errorf("perigeed %v: exit %d, %q, want %d and a message", args, code, err.String(), exitUsage)
 		}
 	}

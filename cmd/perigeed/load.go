@@ -32,7 +32,7 @@ func (e *configError) Unwrap() error { return e.err }
 func load(path string) (*config, error) {
 	text, err := readLimited(path, maxConfigBytes)
 	if err != nil {
-		return nil, &configError{fmt.Errorf("reading configuration: %w", err)}
+		return nil, &configError{fmt.Errorf("reading configuration: %w; name the file with --config, see perigeed --help", err)}
 	}
 	c, err := parse(text)
 	if err != nil {
@@ -81,6 +81,7 @@ func at(path string, err error) error {
 // parse reads the text of a configuration over the defaults. Its errors begin with
 // LINE:COLUMN, one a line.
 func parse(text []byte) (*config, error) {
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // as some editors begin a file
 	c := defaultConfig()
 	var present struct {
 		Satellite map[string]any `toml:"satellite"`

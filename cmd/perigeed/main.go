@@ -65,7 +65,12 @@ Exit codes:
   2  wrong usage or an invalid configuration`,
 		Example: `  perigeed --config /etc/perigee/perigeed.toml --check
   perigeed --config /etc/perigee/perigeed.toml`,
-		Args:          cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("%q is one argument too many; see perigeed --help", args[0])
+			}
+			return nil
+		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -75,6 +80,7 @@ Exit codes:
 	cmd.Flags().StringVar(&o.config, "config", "", "configuration `file` (required)")
 	cmd.Flags().BoolVar(&o.check, "check", false, "validate the configuration and exit")
 	cmd.Flags().StringVar(&o.profile, "cpu-profile", "", "write a CPU profile of the whole run to `file`, for go tool pprof")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w; see perigeed --help", err) })
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)

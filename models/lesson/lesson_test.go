@@ -64,14 +64,20 @@ func samples(t *testing.T, e models.Engine, count int) []Sample {
 	return all
 }
 
-func TestLearn(t *testing.T) {
+// class is a network, an engine of it, and samples that it can be taught.
+func class(t *testing.T) (*models.Network, models.Engine, []Sample) {
+	t.Helper()
 	net := network(t)
 	engine, err := models.NewEngine(net, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer engine.Close()
-	all := samples(t, engine, 48)
+	t.Cleanup(func() { _ = engine.Close() })
+	return net, engine, samples(t, engine, 48)
+}
+
+func TestLearn(t *testing.T) {
+	net, engine, all := class(t)
 	course := payload.Course{Epochs: 60, Batch: 8, Rank: 4, Rate: 0.02, Seed: 1, HeldOut: 0.25, MinGain: 0.1}
 	o, err := Learn(t.Context(), net, all, course, Means{Engine: engine, Threads: 1})
 	if err != nil {
@@ -122,13 +128,7 @@ func TestLearn(t *testing.T) {
 // TestNothingFoundNamesNoThreshold lets a lesson pass that asks for no gain, where
 // neither network finds anything: the satellite's own threshold has to hold.
 func TestNothingFoundNamesNoThreshold(t *testing.T) {
-	net := network(t)
-	engine, err := models.NewEngine(net, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
-	all := samples(t, engine, 48)
+	net, engine, all := class(t)
 	for i := range all {
 		all[i].Truth[0].Class = 7 // which the network does not know
 	}

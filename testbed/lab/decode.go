@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -21,9 +22,9 @@ const (
 
 // KindOf tells of which kind a scenario file is, without checking more of it.
 func KindOf(file string) (string, error) {
-	text, err := os.ReadFile(file)
+	text, err := readText(file)
 	if err != nil {
-		return "", fmt.Errorf("reading the scenario: %w", err)
+		return "", err
 	}
 	var s struct {
 		Kind string `toml:"kind"`
@@ -40,13 +41,22 @@ func KindOf(file string) (string, error) {
 	return "", fmt.Errorf("%w %s: kind is %q, want %s or %s", ErrScenario, file, s.Kind, KindLearning, KindNetwork)
 }
 
-// decode reads a scenario file into v, and refuses keys that v does not have.
-func decode(file string, v any) error {
+// readText reads a file of TOML.
+func readText(file string) ([]byte, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return fmt.Errorf("reading the scenario: %w", err)
+		return nil, fmt.Errorf("reading the scenario: %w", err)
 	}
-	err = toml.NewDecoder(strings.NewReader(string(text))).DisallowUnknownFields().Decode(v)
+	return bytes.TrimPrefix(text, []byte("\ufeff")), nil // as some editors begin a file
+}
+
+// decode reads a scenario file into v, and refuses keys that v does not have.
+func decode(file string, v any) error {
+	text, err := readText(file)
+	if err != nil {
+		return err
+	}
+	err = toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(v)
 	var strict *toml.StrictMissingError
 	switch {
 	case errors.As(err, &strict):
