@@ -172,10 +172,12 @@ func TestAgents(t *testing.T) {
 			eventually(t, "the REST agent answers", func() bool {
 				return post(rest, "register", agent.RestRegisterRequest{EndpointId: "dtn://perigee/rest"}, &uuid) == nil && uuid.UUID != ""
 			})
-			to, err := agent.NewWebSocketAgentConnector("ws://"+socket+"/ws", "dtn://perigee/ws")
-			if err != nil {
-				t.Fatal(err)
-			}
+			var to *agent.WebSocketAgentConnector
+			eventually(t, "the WebSocket agent answers", func() bool {
+				var err error
+				to, err = agent.NewWebSocketAgentConnector("ws://"+socket+"/ws", "dtn://perigee/ws")
+				return err == nil
+			})
 			defer to.Close()
 			var answer agent.RestBuildResponse
 			if err := post(rest, "build", agent.RestBuildRequest{UUID: uuid.UUID, Args: map[string]any{
