@@ -16,6 +16,8 @@ import (
 const (
 	maxQueue = 1024     // commits waiting
 	maxGroup = 16 << 20 // bytes of small bundles in one group, a single commit excepted
+	// leastGroup is how many such bytes a segment that is all but full still takes.
+	leastGroup = 1 << 20
 	// handleBlock is how many handles are written off at once, so that few
 	// commits must write the mark.
 	handleBlock = 4096
@@ -290,7 +292,7 @@ func (s *Store) serve(batch []*request) {
 				r.done <- r.do()
 			default:
 				group = append(group, r)
-				if weight += r.weight; weight >= maxGroup {
+				if weight += r.weight; weight >= s.groupLimit() {
 					commit()
 				}
 			}
@@ -304,6 +306,12 @@ func (s *Store) serve(batch []*request) {
 		}
 	}
 	commit()
+}
+
+// groupLimit is how many bytes of bundles a group should have: what the active segment
+// has room for, within limits. Segments of one size are used again as they are.
+func (s *Store) groupLimit() int64 {
+	return min(max(s.o.SegmentSize-s.committer.bundles.size, leastGroup), maxGroup)
 }
 
 // commitGroup makes a group of commits durable and answers each.

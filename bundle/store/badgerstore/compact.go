@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"time"
 
 	"perigee/bundle/store"
 )
@@ -22,9 +23,14 @@ const moveBatch = 1 << 20
 // janitorLoop is the janitor's goroutine: it removes the files of large bundles that
 // left, and cleans the log.
 func (s *Store) janitorLoop(ctx context.Context) {
+	rest := time.NewTicker(spareRest)
+	defer rest.Stop()
 	for {
 		select {
 		case <-s.wake:
+		case <-rest.C:
+			s.restSpares()
+			continue
 		case <-ctx.Done():
 			return
 		}

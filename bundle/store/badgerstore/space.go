@@ -37,7 +37,7 @@ func (s *Store) checkSpace() {
 }
 
 func (s *Store) dropBallast() {
-	s.dropSpares()
+	s.dropSpares(0)
 	s.ballasted.Store(false)
 	err := s.fs.Remove(s.ballast())
 	if err == nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
+	"time"
 )
 
 // A segment that was cleaned is used again for a later one: to write over blocks that a
@@ -13,8 +15,17 @@ import (
 // The frames that they still hold are of segments with other numbers, and so never taken
 // for frames of the new one.
 
-// maxSpares is how many files wait to be used again. Segments become free in bursts.
-const maxSpares = 4
+// Limits on the files that wait. Segments become free in bursts: of many bundles at once
+// when a neighbour has answered for them.
+const (
+	leastSpares = 4
+	mostSpares  = 32
+	// spareShare is the part of the quota that they may take together, where that is
+	// between the two. Without a quota it is the least.
+	spareShare = 8
+	// spareRest is how long more than leastSpares wait while none comes or goes, at least.
+	spareRest = time.Minute
+)
 
 // spare is a file that waits to be used again.
 type spare struct {
@@ -27,12 +38,24 @@ func (l layout) spareFile(segment uint64) string {
 }
 
 // keepSpare tells whether a segment that was cleaned should wait to be used again.
-// There is nothing to keep on a disk that runs full.
+// There is nothing to keep on a disk that runs full, nor more than a few where log and
+// files that wait would take more than the log of a full store does.
 func (s *Store) keepSpare() bool {
 	free, err := s.fs.Free(s.dir)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return err == nil && free > 4*s.o.Reserve+maxSpares*s.o.SegmentSize && len(s.spares) < maxSpares
+	waiting, segment := int64(len(s.spares)), s.o.SegmentSize
+	switch {
+	case err != nil || free <= 4*s.o.Reserve+max(waiting, leastSpares)*segment:
+		return false
+	case waiting < leastSpares:
+		return true
+	}
+	var log int64
+	for _, seg := range s.segments {
+		log += seg.size
+	}
+	return waiting < min(s.o.Quota/spareShare/segment, mostSpares) && log+waiting*segment < s.o.Quota+s.o.Quota/4
 }
 
 // retire takes the file of segment num, which holds nothing in use, out of its log. A
@@ -84,7 +107,7 @@ func (s *Store) offerSpare(num uint64) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.spares = append(s.spares, spare{num, size})
+	s.spares, s.spareUsed = append(s.spares, spare{num, size}), true
 }
 
 // takeSpare takes a file from those that wait.
@@ -96,18 +119,30 @@ func (s *Store) takeSpare() (spare, bool) {
 		return spare{}, false
 	}
 	sp := s.spares[last]
-	s.spares = s.spares[:last]
+	s.spares, s.spareUsed = s.spares[:last], true
 	return sp, true
 }
 
-// dropSpares gives back the space of the files that wait.
-func (s *Store) dropSpares() {
-	for {
-		sp, ok := s.takeSpare()
-		if !ok {
-			return
-		}
+// dropSpares gives back the space of all files that wait but some.
+func (s *Store) dropSpares(but int) {
+	s.mu.Lock()
+	excess := slices.Clone(s.spares[min(but, len(s.spares)):])
+	s.spares = s.spares[:len(s.spares)-len(excess)]
+	s.mu.Unlock()
+	for _, sp := range excess {
 		s.removeSpare(sp.segment)
+	}
+}
+
+// restSpares drops what a burst has left, unless files came or went since it was last
+// asked.
+func (s *Store) restSpares() {
+	s.mu.Lock()
+	used := s.spareUsed
+	s.spareUsed = false
+	s.mu.Unlock()
+	if !used {
+		s.dropSpares(leastSpares)
 	}
 }
 

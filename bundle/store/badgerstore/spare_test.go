@@ -7,6 +7,7 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -154,17 +155,75 @@ func TestReadWhatWasUsedAgain(t *testing.T) {
 	if rep, err := s.Verify(context.Background(), nil); err != nil || len(rep.Corrupt) > 0 {
 		t.Errorf("verify: %+v, %v", rep, err)
 	}
+	if n := files(t, fs, s, ".spare"); n > badgerstore.LeastSpares {
+		t.Errorf("%d files wait to be used again", n)
+	}
+}
+
+// files is how many files with an ending are in the folder of the log.
+func files(t *testing.T, fs *crashtest.FS, s *badgerstore.Store, ending string) int {
+	t.Helper()
 	names, err := fs.ReadDir(s.LogDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	waiting := 0
+	n := 0
 	for name := range names {
-		if strings.HasSuffix(name, ".spare") {
-			waiting++
+		if strings.HasSuffix(name, ending) {
+			n++
 		}
 	}
-	if waiting > badgerstore.MaxSpares {
-		t.Errorf("%d files wait to be used again", waiting)
+	return n
+}
+
+// TestSparesOfABurst lets many segments become free at once. As many wait as the quota
+// allows, and most are given back when none comes or goes any more.
+func TestSparesOfABurst(t *testing.T) {
+	const bundles = 200 // in some 50 segments
+	for _, tt := range []struct {
+		name  string
+		quota int64 // in segments
+		want  int
+	}{
+		{"no quota", 0, badgerstore.LeastSpares},
+		{"small quota", 60, 60 / 8},
+		{"large quota", 1000, badgerstore.MostSpares},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			fs := crashtest.New()
+			o := crashOptions(fs)
+			o.Quota = tt.quota * o.SegmentSize
+			s := mustOpen(t, indexDir(t), o)
+			var all []store.Op
+			for n := range uint64(bundles) {
+				r, err := storetest.Put(s, n, 900)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, store.Delete{Handle: r.Handle})
+			}
+			if err := s.Commit(t.Context(), all); err != nil {
+				t.Fatal(err)
+			}
+			for files(t, fs, s, ".seg") > 1 || files(t, fs, s, ".spare") != s.Spares() {
+				runtime.Gosched() // the janitor is at work
+			}
+			check := func(when string, want int) {
+				t.Helper()
+				if n := files(t, fs, s, ".spare"); n != want {
+					t.Errorf("%s %d files wait to be used again; want %d", when, n, want)
+				}
+			}
+			check("after the burst", tt.want)
+			s.RestSpares()
+			check("right after it", tt.want)
+			s.RestSpares()
+			check("later", badgerstore.LeastSpares)
+			if _, err := storetest.Put(s, bundles, 900); err != nil {
+				t.Fatal(err)
+			}
+			s.RestSpares()
+			check("later still", badgerstore.LeastSpares)
+		})
 	}
 }

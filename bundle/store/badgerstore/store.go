@@ -178,7 +178,9 @@ type Store struct {
 	reserved int64 // bytes staged, on disk or in memory
 	inMemory int64 // bytes staged in memory
 	freed    []uint64
-	spares   []spare
+
+	spares    []spare
+	spareUsed bool // since restSpares was last called
 }
 
 var _ store.Store = (*Store)(nil)
