@@ -40,9 +40,14 @@ var _ app.Client = (*Client)(nil)
 // calls under way and gives back deliveries that are not settled.
 func Dial(socket string) *Client {
 	var dialer net.Dialer
+	copier := new(copier)
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", socket)
+			conn, err := dialer.DialContext(ctx, "unix", socket)
+			if err != nil {
+				return nil, err
+			}
+			return payloadConn{conn, copier}, nil
 		},
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    maxIdle,
@@ -62,6 +67,16 @@ func Dial(socket string) *Client {
 		dialing: make(chan struct{}, 1),
 	}
 }
+
+// payloadConn takes payloads in large pieces. What the transport copies by itself are
+// small ones, each of which wakes the daemon.
+type payloadConn struct {
+	net.Conn
+	copier *copier
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (c payloadConn) ReadFrom(r io.Reader) (int64, error) { return c.copier.copy(c.Conn, r) }
 
 // Close implements app.Client.
 func (c *Client) Close() error {

@@ -94,9 +94,9 @@ func (d *delivery) settle(ctx context.Context, path string) error {
 	if err := d.client.ask(ctx, http.MethodPost, path, url.Values{"token": {d.token}}, nil); err != nil {
 		return err
 	}
-	// The server now ends its answer; reading to that end frees the connection
+	// The server now ends its answer with a mark; reading it frees the connection
 	// for others. Should it break instead, it is not used again.
-	_, _ = io.Copy(io.Discard, io.LimitReader(d.resp.Body, 1))
+	_, _ = io.CopyN(io.Discard, d.resp.Body, int64(len(settledMark)))
 	d.end()
 	return nil
 }

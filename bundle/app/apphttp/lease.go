@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"perigee/bundle/app"
@@ -115,8 +116,15 @@ func (s *Server) fetch(w http.ResponseWriter, r *http.Request) error {
 	if !settled {
 		s.abort("waiting for the acknowledgement of bundle "+l.delivery.ID.String(), context.Cause(ctx))
 	}
+	if _, err := io.WriteString(w, settledMark); err != nil {
+		s.abort("ending the delivery of bundle "+l.delivery.ID.String(), err)
+	}
 	return nil
 }
+
+// settledMark follows the payload of a delivery once it is settled. Until then the
+// answer is not complete, and its connection carries nothing else.
+const settledMark = "\n"
 
 // deliver sends the payload of a delivery and closes it.
 func (s *Server) deliver(w http.ResponseWriter, l *lease) (err error) {
@@ -127,6 +135,8 @@ func (s *Server) deliver(w http.ResponseWriter, l *lease) (err error) {
 		}
 	}()
 	w.Header().Set("Content-Type", "application/octet-stream")
+	// An answer of known length goes out as it is, and not in chunks.
+	w.Header().Set("Content-Length", strconv.FormatInt(d.Size+int64(len(settledMark)), 10))
 	n, err := s.copySteady(s.steady(w), d.Payload)
 	if err != nil {
 		return err

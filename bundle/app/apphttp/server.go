@@ -78,7 +78,7 @@ type Server struct {
 	drain    context.Context // ends when Serve begins to end
 	streams  chan struct{}
 	requests chan struct{}
-	buffers  sync.Pool // of *[copyBytes]byte
+	copier   copier
 }
 
 // NewServer returns a server in front of client. It logs what it cannot tell a

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"perigee/bundle"
@@ -199,18 +200,27 @@ func (s *Server) copySteady(w *steadyWriter, src io.Reader) (n int64, err error)
 	if direct, ok := src.(io.WriterTo); ok {
 		n, err = direct.WriteTo(w)
 	} else {
-		buf, ok := s.buffers.Get().(*[copyBytes]byte)
-		if !ok {
-			buf = new([copyBytes]byte)
-		}
-		defer s.buffers.Put(buf)
-		// The struct hides other methods, so that the buffer is always used.
-		n, err = io.CopyBuffer(struct{ io.Writer }{w}, src, buf[:])
+		n, err = s.copier.copy(w, src)
 	}
 	if err != nil {
 		return n, err
 	}
 	return n, w.Flush()
+}
+
+// copier copies payloads in large pieces, through buffers that it keeps. The zero value
+// is ready for use.
+type copier struct{ buffers sync.Pool } // of *[copyBytes]byte
+
+// copy copies src to its end.
+func (c *copier) copy(w io.Writer, src io.Reader) (int64, error) {
+	buf, ok := c.buffers.Get().(*[copyBytes]byte)
+	if !ok {
+		buf = new([copyBytes]byte)
+	}
+	defer c.buffers.Put(buf)
+	// The structs hide other methods, so that the buffer is always used.
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{src}, buf[:])
 }
 
 // carryThrough returns a context for a step that is finished even when the one
