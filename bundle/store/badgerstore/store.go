@@ -38,10 +38,18 @@ var (
 
 // Defaults of Options.
 const (
-	DefaultSegmentSize = 32 << 20
 	DefaultSmallLimit  = 2 << 20
 	DefaultStageMemory = 32 << 20
 	DefaultReserve     = 16 << 20
+)
+
+// The default SegmentSize is a part of the quota within bounds: to end a segment, to
+// clean one and to begin another takes several syncs, and what is kept beside the
+// bundles is a few segments.
+const (
+	leastSegment = 32 << 20
+	mostSegment  = 64 << 20
+	segmentShare = 100
 )
 
 // Options are the choices for a store. Zero values stand for the defaults.
@@ -55,7 +63,7 @@ type Options struct {
 	// store.DefaultMaxGone. A little fewer are kept when it is reached.
 	MaxGone int64
 	// SegmentSize is the size at which a segment of the log is ended, in
-	// bytes.
+	// bytes. The default is a hundredth of the quota, from 32 to 64 MiB.
 	SegmentSize int64
 	// SmallLimit is the largest bundle that is staged in memory and stored in
 	// the log, in bytes.
@@ -77,7 +85,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	setDefault(&o.SegmentSize, DefaultSegmentSize)
+	setDefault(&o.SegmentSize, min(max(o.Quota/segmentShare, leastSegment), mostSegment))
 	setDefault(&o.SmallLimit, DefaultSmallLimit)
 	setDefault(&o.StageMemory, DefaultStageMemory)
 	setDefault(&o.Reserve, DefaultReserve)
