@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"time"
 
 	"perigee/bundle/store"
 )
@@ -21,17 +20,25 @@ import (
 const moveBatch = 1 << 20
 
 // janitorLoop is the janitor's goroutine: it removes the files of large bundles that
-// left, and cleans the log.
+// left, cleans the log, and gives back what waits too long to be used again.
 func (s *Store) janitorLoop(ctx context.Context) {
-	rest := time.NewTicker(spareRest)
-	defer rest.Stop()
+	for {
+		s.tidy(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		s.restSpares()
+	}
+}
+
+// tidy does what commits leave to be done, for spareRest.
+func (s *Store) tidy(ctx context.Context) {
+	spell, cancel := context.WithTimeout(ctx, spareRest)
+	defer cancel()
 	for {
 		select {
 		case <-s.wake:
-		case <-rest.C:
-			s.restSpares()
-			continue
-		case <-ctx.Done():
+		case <-spell.Done():
 			return
 		}
 		s.removeFreed()
