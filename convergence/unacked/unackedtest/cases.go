@@ -63,8 +63,16 @@ func testManySmall(t *testing.T, ctx context.Context, p pair) {
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
+	gone := make(chan error, 1)
+	go func() { // takes what keepalives there are, and ends with the session
+		_, err := p.B.Receive(t.Context())
+		gone <- err
+	}()
 	if err := p.A.Close(t.Context()); err != nil { // what is written is counted by then
 		t.Fatal(err)
+	}
+	if err := <-gone; !errors.Is(err, convergence.ErrClosed) {
+		t.Errorf("Receive after the last bundle: %v, want %v", err, convergence.ErrClosed)
 	}
 	a, b := p.A.Counters(), p.B.Counters()
 	if a.BundlesSent != manySmall || b.BundlesReceived != manySmall || a.BytesSent < b.BytesReceived || b.BytesReceived < manySmall {
