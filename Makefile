@@ -82,9 +82,12 @@ bench-learning: ## measure inference and learning (ONLY=prefix; a C compiler, np
 	CGO_ENABLED=1 go build -tags ort -o out/bench-learning ./testbed/bench
 	out/bench-learning --suite learning --out out/learning.json --only '$(ONLY)'
 
-.PHONY: onnxruntime
-onnxruntime: ## fetch onnxruntime and ONNX networks with npm, and test with them (needs a C compiler)
+.PHONY: assets
+assets: ## fetch with npm what the demonstration and the slower tests need: networks, pictures, onnxruntime
 	go run ./testbed/fetch
+
+.PHONY: onnxruntime
+onnxruntime: assets ## test with onnxruntime (needs a C compiler)
 	CGO_ENABLED=1 go test -count=1 -tags ort ./models/ort ./cmd/perigeed
 
 .PHONY: microbench

@@ -1,5 +1,6 @@
-// Command fetch brings onnxruntime and the ONNX networks of the tests into the cache
-// folder, and prints the path of the shared library.
+// Command fetch brings what the demonstration and the slower tests need into the cache
+// folder: networks, pictures of the Earth, and onnxruntime, the path of whose shared
+// library it prints.
 package main
 
 import (
@@ -14,11 +15,19 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	files, err := assets.FetchRuntime(ctx, assets.Options{Progress: func(line string) { fmt.Fprintln(os.Stderr, line) }})
+	library, err := fetch(ctx, assets.Options{Progress: func(line string) { fmt.Fprintln(os.Stderr, line) }})
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "fetch: %v\n", err)
 		os.Exit(1)
 	}
-	fmt.Fprintln(os.Stdout, files.Library)
+	fmt.Fprintln(os.Stdout, library)
+}
+
+func fetch(ctx context.Context, o assets.Options) (library string, err error) {
+	if _, err := assets.Fetch(ctx, o); err != nil {
+		return "", err
+	}
+	files, err := assets.FetchRuntime(ctx, o)
+	return files.Library, err
 }
